@@ -1,0 +1,53 @@
+"""What a person reads when a command cannot go on: one sentence that says what to change."""
+
+EXTRAS = {
+    "gradio": "studio",
+    "openai": "curate",
+    "pyarrow": "curate",
+    "ray": "curate",
+    "tensorboard": "train",
+    "torchmetrics": "evaluate",
+}
+
+
+def explain(error: BaseException) -> str | None:
+    """The sentence for a user's mistake, on one line; None where the error is ours and wants its traceback.
+
+    A user's mistake is a ValueError (pydantic's included), an OSError that names a file, or a missing package
+    that one of the extras installs.
+    """
+    if isinstance(error, ModuleNotFoundError):
+        return _missing_package(error)
+    if isinstance(error, OSError):
+        return _file_error(error)
+    if isinstance(error, ValueError):
+        return one_line(_validation(error) or str(error) or type(error).__name__)
+    return None
+
+
+def _missing_package(error: ModuleNotFoundError) -> str | None:
+    package = (error.name or "").partition(".")[0]
+    if package not in EXTRAS:
+        return None
+    return f'this needs the package {package}: pip install -c constraints.txt -e ".[{EXTRAS[package]}]"'
+
+
+def _file_error(error: OSError) -> str | None:
+    if error.filename is None:
+        return None
+    return one_line(f"{error.filename}: {error.strerror or error}")
+
+
+def _validation(error: ValueError) -> str | None:
+    """The first complaint of a pydantic ValidationError, with its place and how many more there are."""
+    if not hasattr(error, "errors"):
+        return None
+    first, *others = error.errors()
+    place = ".".join(str(part) for part in first["loc"])
+    more = f" (and {len(others)} more)" if others else ""
+    return f"{place}: {first['msg']}{more}" if place else f"{first['msg']}{more}"
+
+
+def one_line(text: str) -> str:
+    """`text` without line breaks, for a message of one sentence."""
+    return " ".join(text.split()).replace("Value error, ", "")  # pydantic's prefix to a validator's own words

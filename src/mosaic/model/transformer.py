@@ -1,0 +1,229 @@
+"""FLUX's transformer over a packed sequence of text, target and references, on diffusers' weights.
+
+B batch, K references, P points, S text, T target, R tokens of one reference, L packed length, C channels, M width,
+J text channels. Loading from a hub, quantisation, offloading and the names in a state dict are diffusers'.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from diffusers import FluxTransformer2DModel
+from diffusers.models.transformers.transformer_flux import FluxPosEmbed
+from torch import Tensor
+
+from mosaic.model.attention import BACKENDS, Pattern, Probe, ProbePlan, Rotary, RowMean, cat_tokens
+from mosaic.model.blocks import Context, DoubleBlock, KeysValues, SingleBlock
+from mosaic.model.layout import TokenLayout, Visibility
+from mosaic.model.lora import routed
+from mosaic.model.reference_cache import ReferenceCache
+
+RELEASED_TARGETS = (
+    "x_embedder",
+    "transformer_blocks.*.norm1.linear",
+    "transformer_blocks.*.attn.to_q",
+    "transformer_blocks.*.attn.to_k",
+    "transformer_blocks.*.attn.to_v",
+    "transformer_blocks.*.attn.to_out.0",
+    "transformer_blocks.*.ff.net.2",
+    "single_transformer_blocks.*.norm.linear",
+    "single_transformer_blocks.*.attn.to_q",
+    "single_transformer_blocks.*.attn.to_k",
+    "single_transformer_blocks.*.attn.to_v",
+    "single_transformer_blocks.*.proj_mlp",
+    "single_transformer_blocks.*.proj_out",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransformerOutput:
+    """velocity (B, T, C), predicted noise − clean; rows (B, K, P, T) and block_rows (N, B, K, P, T) if probed."""
+
+    velocity: Tensor
+    rows: Tensor | None = None
+    block_rows: Tensor | None = None
+
+
+class MosaicTransformer(FluxTransformer2DModel):  # type: ignore[misc]
+    """diffusers' FLUX transformer with a packed forward; without references it is FLUX."""
+
+    _no_split_modules = ["DoubleBlock", "SingleBlock"]  # noqa: RUF012 (diffusers' own names)
+    _repeated_blocks = ["DoubleBlock", "SingleBlock"]  # noqa: RUF012
+    lora_targets = RELEASED_TARGETS
+
+    @functools.wraps(FluxTransformer2DModel.__init__)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.attention = "sdpa"
+        for block in self.transformer_blocks:  # same modules and names, our forward
+            block.__class__ = DoubleBlock
+        for block in self.single_transformer_blocks:
+            block.__class__ = SingleBlock
+
+    def use_attention(self, backend: str) -> None:
+        """"sdpa", or "math" (faster for bf16 on CPU). ValueError for another."""
+        if backend not in BACKENDS:
+            raise ValueError(f'The attention backend must be one of {sorted(BACKENDS)}, not "{backend}".')
+        self.attention = backend
+
+    def compile_blocks(self, **options: Any) -> None:
+        """Compile each block kind once (torch.compile's options); the rest of the model stays eager."""
+        self.compile_repeated_blocks(**options)
+
+    def fuse_lora(self, *_: Any, **__: Any) -> None:
+        """Refused: merged weights would adapt text and target as well."""
+        raise ValueError("This LoRA acts on reference tokens alone and cannot be fused into the base weights.")
+
+    def to_json_string(self) -> str:
+        """The config under diffusers' class name, so that diffusers reads the folder too."""
+        name, diffusers_name = type(self).__name__, FluxTransformer2DModel.__name__
+        return str(super().to_json_string().replace(f'"_class_name": "{name}"', f'"_class_name": "{diffusers_name}"'))
+
+    def forward(
+        self,
+        target: Tensor,
+        text: Tensor,
+        pooled: Tensor,
+        timestep: Tensor,
+        guidance: Tensor | None = None,
+        *,
+        layout: TokenLayout,
+        references: Sequence[Tensor] = (),
+        reference_pooled: Tensor | None = None,
+        probe: Probe | None = None,
+        cache: ReferenceCache | None = None,
+    ) -> TransformerOutput:
+        """Predict the velocity of the target, and read the probe's attention rows.
+
+        target (B, T, C) noisy packed latents; text (B, S, J); pooled (B, ·); timestep (B,) in [0, 1], the noise
+        level; guidance (B,), embedded, where the config says guidance_embeds, else None. references: (B, R_k, C)
+        clean packed latents in the layout's order; or cache, what `encode_reference` made of them (isolated only).
+        reference_pooled (B, ·): None takes the prompt's, zeros are the null vector. ValueError where these disagree.
+        """
+        self._check(target, text, layout, references, guidance, cache)
+        pattern = Pattern.of(layout, self.attention)
+        tokens = routed(self.x_embedder, cat_tokens([target, *references]), layout.target.size)
+        main = self._vector(timestep, guidance, pooled, tokens.dtype)
+        vectors = [main]
+        if references:
+            vectors.append(self._reference_vector(pooled if reference_pooled is None else reference_pooled, tokens.dtype))
+        context = Context(
+            vector=F.silu(torch.stack(vectors, dim=1)), rotary=rotary(self.pos_embed, layout, tokens.device), pattern=pattern
+        )
+        plan = None if probe is None else ProbePlan.of(probe, layout)
+        rows = self._rows(probe)
+        packed, _ = self._stream(self.context_embedder(text), tokens, context, plan, rows, cache)
+        velocity = self.proj_out(self.norm_out(packed[:, layout.target_span.slice], main))
+        k = len(layout.references)
+        return TransformerOutput(velocity=velocity, rows=rows.mean(k), block_rows=rows.stacked(k))
+
+    def encode(
+        self, references: Sequence[Tensor], pooled: Tensor, layout: TokenLayout
+    ) -> list[KeysValues]:
+        """Keys (before rotary positions) and values of isolated references, block by block, each (B, ΣR, H, D)."""
+        if layout.visibility is not Visibility.ISOLATED:
+            raise ValueError(CACHE_REFUSED.format(layout.visibility))
+        tokens = routed(self.x_embedder, cat_tokens(references), 0)
+        vector = self._reference_vector(pooled, tokens.dtype)
+        tables = rotary(self.pos_embed, layout, tokens.device)
+        context = Context(
+            vector=F.silu(torch.stack([vector, vector], dim=1)),
+            rotary=(tables[0][layout.main :], tables[1][layout.main :]),
+            pattern=Pattern.of(layout, self.attention).alone(),
+            keep=True,
+        )
+        _, kept = self._stream(tokens[:, :0], tokens, context, None, self._rows(None), None)
+        return kept
+
+    # ------------------------------------------------------------ parts
+
+    def _stream(
+        self,
+        text: Tensor,
+        image: Tensor,
+        context: Context,
+        plan: ProbePlan | None,
+        rows: RowMean,
+        cache: ReferenceCache | None,
+    ) -> tuple[Tensor, list[KeysValues]]:
+        """All blocks: text (B, S, M), image (B, T + ΣR, M) → packed (B, L, M), and what the blocks kept."""
+        kept, double = [], len(self.transformer_blocks)
+        packed = image
+        for i, block in enumerate([*self.transformer_blocks, *self.single_transformer_blocks]):
+            packed = torch.cat([text, image], dim=1) if i == double else packed
+            chosen = plan if i in rows.blocks else None
+            cached = None if cache is None else cache.of_block(i)
+            if i < double:
+                text, image, extras = self._call(block, text, image, context, chosen, cached)
+            else:
+                packed, extras = self._call(block, packed, context, chosen, cached)
+            if extras.rows is not None:
+                rows.add(extras.rows)
+            kept += [] if extras.kept is None else [extras.kept]
+        return packed, kept
+
+    def _call(self, block: torch.nn.Module, *args: Any) -> Any:
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            return self._gradient_checkpointing_func(block, *args)
+        return block(*args)
+
+    def _rows(self, probe: Probe | None) -> RowMean:
+        if probe is None:
+            return RowMean(blocks=frozenset())
+        chosen = probe.chosen(len(self.transformer_blocks), len(self.single_transformer_blocks))
+        return RowMean(blocks=chosen, keep=probe.per_block)
+
+    def _vector(self, timestep: Tensor, guidance: Tensor | None, pooled: Tensor, dtype: torch.dtype) -> Tensor:
+        """Time, guidance and pooled text → (B, M). Scaled by 1000 after the cast, as in diffusers."""
+        scaled = [x.to(dtype) * 1000 for x in (timestep, guidance) if x is not None]
+        return self.time_text_embed(*scaled, pooled)  # type: ignore[no-any-return]
+
+    def _reference_vector(self, pooled: Tensor, dtype: torch.dtype) -> Tensor:
+        """Every reference stands at noise level 0 and guidance 1: (B, M)."""
+        zero = torch.zeros(len(pooled), device=pooled.device)
+        guidance = zero + 1 if self.config.guidance_embeds else None
+        return self._vector(zero, guidance, pooled, dtype)
+
+    def _check(
+        self,
+        target: Tensor,
+        text: Tensor,
+        layout: TokenLayout,
+        references: Sequence[Tensor],
+        guidance: Tensor | None,
+        cache: ReferenceCache | None,
+    ) -> None:
+        if cache is not None:
+            if layout.visibility is not Visibility.ISOLATED:
+                raise ValueError(CACHE_REFUSED.format(layout.visibility))
+            cache.check(layout, len(target))
+        sizes = () if cache is not None else tuple(grid.size for grid in layout.references)
+        given = tuple(reference.shape[1] for reference in references)
+        if (target.shape[1], text.shape[1], given) != (layout.target.size, layout.text, sizes):
+            raise ValueError(
+                f"The layout has {layout.text} text, {layout.target.size} target and {list(sizes)} reference tokens, "
+                f"the tensors {text.shape[1]}, {target.shape[1]} and {list(given)}."
+            )
+        if (guidance is None) == bool(self.config.guidance_embeds):
+            raise ValueError("Give a guidance exactly when the model embeds it (config.guidance_embeds).")
+
+
+CACHE_REFUSED = (
+    'References see the noisy target under "{}" visibility, so their keys and values change at every step: '
+    'only "isolated" weights can be cached.'
+)
+
+
+def rotary(embed: FluxPosEmbed, layout: TokenLayout, device: torch.device) -> Rotary:
+    """Cosines and sines of the layout's ids, float32 (L, D); ids stay integers until here, exact at any size."""
+    cos, sin = embed(layout.ids().to(device))
+    for span, factor in zip(layout.reference_spans, layout.base_factors(), strict=True):
+        if factor != 1:
+            own = FluxPosEmbed(theta=embed.theta * factor, axes_dim=embed.axes_dim)
+            cos[span.slice], sin[span.slice] = own(layout.ids()[span.slice].to(device))
+    return cos, sin

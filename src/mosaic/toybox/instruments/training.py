@@ -1,0 +1,156 @@
+"""Trains the instruments on cached shots: the detector and the reader side by side on the same pictures.
+
+Letters: B pictures, T toys a scene, N crops.
+"""
+
+import argparse
+import json
+import logging
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import cross_entropy, l1_loss, logsigmoid
+
+from mosaic.toybox.instruments.look import boxes, crop, squares
+from mosaic.toybox.instruments.network import SHAPES, STRIDE, YAWS, Detector, Reader
+from mosaic.toybox.instruments.shots import ATTRIBUTES, COLOUR_OF, NOTHING, SIZE, Shots, Slot, load
+from mosaic.toybox.instruments.wear import wear
+
+log = logging.getLogger(__name__)
+WORN_BY = {"accessory_colour": "accessory", "badge_colour": "badge"}  # a colour that only shows where something is worn
+LEAST_SEEN = 40  # pixels of a toy that must show for it to be learnt from
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lesson:
+    """One batch: worn pictures, and the toys in them."""
+
+    pictures: Tensor  # (B, 3, H, W) in [−1, 1]
+    which: Tensor  # (N,) picture of each toy
+    box: Tensor  # (N, 4) pixels
+    species: Tensor  # (N,)
+    identity: Tensor  # (N, A)
+    yaw: Tensor  # (N,) degrees
+    slots: Tensor  # (N, 24, 24) long, `len(Slot)` beside the toy
+    square: Tensor  # (N, 3) where the crops are
+
+
+class Lessons:
+    """Draws batches from shots; a share of the pictures comes from `others`, the same scenes after a round trip."""
+
+    def __init__(self, shots: Shots, others: NDArray[np.uint8] | None, seed: int) -> None:
+        found = [boxes(slots, shots.species.shape[1]) for slots in shots.slots]
+        self.shots, self.others = shots, others
+        self.boxes, self.areas = np.stack([box for box, _ in found]), np.stack([area for _, area in found])
+        self.random, self.numbers = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
+
+    def draw(self, batch: int) -> Lesson:
+        """A batch of random scenes, worn, with crops a little off as the detector's are."""
+        which = self.numbers.integers(len(self.shots.pictures), size=batch)
+        pictures = self.shots.pictures[which].copy()
+        if self.others is not None:
+            again = np.flatnonzero((which < len(self.others)) & (self.numbers.random(batch) < 0.6))
+            pictures[again] = self.others[which[again]]
+        worn = wear(torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255, self.random)
+        return self.lesson(which, worn, jitter=0.08)
+
+    def lesson(self, which: NDArray[np.int64], pictures: Tensor, jitter: float = 0.0) -> Lesson:
+        """The lesson of some scenes, whose pictures (B, 3, H, W) in [0, 1] may have been changed."""
+        rows, toys = np.nonzero(self.areas[which] >= LEAST_SEEN)
+        scenes = which[rows]
+        box = torch.from_numpy(self.boxes[scenes, toys])
+        square = squares(box)
+        square += square[:, 2:] * jitter * torch.randn(square.shape, generator=self.random).clamp(-2, 2)
+        rows_t = torch.from_numpy(rows)
+        return Lesson(
+            pictures=2 * pictures - 1,
+            which=rows_t,
+            box=box,
+            species=torch.from_numpy(self.shots.species[scenes, toys]).long(),
+            identity=torch.from_numpy(self.shots.identities[scenes, toys]).long(),
+            yaw=torch.from_numpy(self.shots.yaws[scenes, toys]),
+            slots=_slots_in(self.shots.slots[which], rows_t, torch.from_numpy(toys), square),
+            square=square,
+        )
+
+
+def _slots_in(slots: NDArray[np.uint8], which: Tensor, toys: Tensor, square: Tensor, cells: int = 24) -> Tensor:
+    """(N, cells, cells) the slot in the middle of each cell of a crop, of the crop's own toy."""
+    at = (torch.arange(cells) + 0.5) / cells - 0.5
+    x, y = (square[:, i, None] + at * square[:, 2:] for i in (0, 1))
+    column, row = x.floor().long()[:, None, :], y.floor().long()[:, :, None]
+    inside = (column >= 0) & (column < SIZE) & (row >= 0) & (row < SIZE)
+    seen = torch.from_numpy(slots)[which[:, None, None], row.clamp(0, SIZE - 1), column.clamp(0, SIZE - 1)].long()
+    mine = inside & (seen // 8 == toys[:, None, None]) & (seen != NOTHING)
+    return torch.where(mine, seen % 8, len(Slot))
+
+
+def detection_loss(heat: Tensor, box: Tensor, lesson: Lesson) -> Tensor:
+    """Focal loss of the heat maps, lessened near middles, and absolute error of the boxes at the middles."""
+    size = (lesson.box[:, 2:] - lesson.box[:, :2]) / STRIDE
+    middle = (lesson.box[:, :2] + lesson.box[:, 2:]) / 2 / STRIDE
+    cell = middle.long().clamp(max=heat.shape[-1] - 1)
+    target = torch.zeros_like(heat)
+    reach = torch.arange(heat.shape[-1])
+    spread = (0.14 * size).clamp(min=0.7)
+    lines = [torch.exp(-0.5 * ((reach - cell[:, i, None]) / spread[:, i, None]) ** 2) for i in (0, 1)]
+    bumps = lines[1][:, :, None] * lines[0][:, None, :]
+    for n, (picture, species) in enumerate(zip(lesson.which.tolist(), lesson.species.tolist(), strict=True)):
+        target[picture, species] = torch.maximum(target[picture, species], bumps[n])
+    peak, chance = target == 1, heat.sigmoid()
+    focal = torch.where(peak, (1 - chance) ** 2 * logsigmoid(heat), (1 - target) ** 4 * chance**2 * logsigmoid(-heat))
+    made = box[lesson.which, :, cell[:, 1], cell[:, 0]]
+    return -focal.sum() / len(size) + l1_loss(made, torch.cat([middle - cell - 0.5, size.log()], 1))
+
+
+def reading_loss(read: dict[str, Tensor], lesson: Lesson) -> Tensor:
+    """Cross entropy of every attribute that shows, of the yaw (softened over its bins) and of the slots."""
+    total = 4 * cross_entropy(read["slots"], lesson.slots)
+    for name in (*SHAPES, *COLOUR_OF.values()):
+        label = lesson.identity[:, ATTRIBUTES.index(name)]
+        if name in WORN_BY:
+            worn = lesson.identity[:, ATTRIBUTES.index(WORN_BY[name])] > 0
+            label = torch.where(worn, label, -100)
+        total = total + cross_entropy(read[name], label)
+    off = (lesson.yaw[:, None] - torch.tensor(YAWS)) / (YAWS[1] - YAWS[0])
+    return total + 0.5 * cross_entropy(read["yaw"], (-0.5 * off**2).softmax(1))
+
+
+def train(lessons: Lessons, output: Path, steps: int, batch: int = 16, rate: float = 3e-3, most: int = 64) -> None:
+    """Trains both networks and writes their weights."""
+    torch.manual_seed(0)
+    networks = [network().to(memory_format=torch.channels_last).train() for network in (Detector, Reader)]
+    detector, reader = networks
+    optimisers = [torch.optim.AdamW(n.parameters(), lr=rate, weight_decay=0.02) for n in networks]
+    began, averages = time.process_time(), np.zeros(2)
+    for step in range(steps):
+        lesson = lessons.draw(batch)
+        now = rate * min(1, (step + 1) / 150) * 0.5 * (1 + math.cos(math.pi * step / steps))
+        chosen = torch.randperm(len(lesson.which))[:most]
+        part = Lesson(pictures=lesson.pictures, **{name: getattr(lesson, name)[chosen] for name in _PER_TOY})
+        crops = crop(lesson.pictures, part.which, part.square).to(memory_format=torch.channels_last)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            heat, box = detector(lesson.pictures.to(memory_format=torch.channels_last))
+            read = reader(crops, part.species)
+        losses = detection_loss(heat.float(), box.float(), lesson), reading_loss({k: v.float() for k, v in read.items()}, part)
+        for network, optimiser, loss in zip(networks, optimisers, losses, strict=True):
+            optimiser.param_groups[0]["lr"] = now
+            optimiser.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+            optimiser.step()
+        averages += (np.array([float(loss.detach()) for loss in losses]) - averages) * max(0.01, 1 / (step + 1))
+        if step % 100 == 99:
+            log.info("step %d  detector %.3f  reader %.3f  %.0f s of CPU", step + 1, *averages, time.process_time() - began)
+        if step % 500 == 499 or step == steps - 1:
+            output.mkdir(parents=True, exist_ok=True)
+            torch.save([network.state_dict() for network in networks], output / "networks.pt")
+
+
+_PER_TOY = ("which", "box", "species", "identity", "yaw", "slots", "square")

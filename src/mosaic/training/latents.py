@@ -1,0 +1,204 @@
+"""Latents of rendered scenes, made once and kept on disk (`stream` reads them).
+
+B batch, K references, P points, N samples of a shard, H × W and h × w target and reference in pixels.
+
+A shard holds N samples of one K. It is written under a temporary name and renamed, so a shard that exists is whole;
+its content depends on the seed, K and its number alone, so shards can be made by several processes, in any order,
+and a cache that was interrupted goes on where it stopped.
+"""
+
+import hashlib
+import json
+import math
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mosaic.training.recipe import DataSection
+
+RENDER_BATCH = 32
+TENSORS = ("target", "references", "points_reference", "points_target", "points_valid")
+Say = Callable[[str], None]
+
+
+class Rendered(Protocol):
+    """Rendered scenes with two captions each."""
+
+    target: Tensor  # uint8 (B, H, W, 3)
+    references: Tensor  # uint8 (B, K, h, w, 3)
+    reference: Tensor  # long (B, K, P), token of a point in its own reference
+    point: Tensor  # long (B, K, P), its token in the target
+    valid: Tensor  # bool (B, K, P)
+    captions: Sequence[str]
+    detailed_captions: Sequence[str]
+
+
+class Render(Protocol):
+    """An endless stream of rendered batches that depends on its arguments alone; `mosaic.toybox.batches` is one."""
+
+    def __call__(
+        self, seed: int, *, subjects: int, size: int, reference_size: int, batch: int, split: str
+    ) -> Iterator[Any]: ...  # of Rendered
+
+
+def encode_pictures(vae: AutoencoderKL, pictures: Tensor, posterior: str, generator: torch.Generator) -> Tensor:
+    """Scaled latents (N, 16, h/8, w/8) of uint8 pictures (N, h, w, 3)."""
+    pixels = pictures.permute(0, 3, 1, 2).to(vae.device, vae.dtype) / 127.5 - 1
+    distribution = vae.encode(pixels).latent_dist
+    latents = distribution.mean if posterior == "mean" else distribution.sample(generator)
+    return (latents - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
+
+
+def shard_path(folder: Path, subjects: int, index: int) -> Path:
+    return Path(folder) / f"k{subjects}-{index:05d}.safetensors"
+
+
+def shard_counts(data: DataSection) -> dict[int, int]:
+    """How many shards each K needs."""
+    return {k: math.ceil(data.samples_of(k) / data.shard) for k, weight in data.subjects.items() if weight}
+
+
+def prepare_latents(
+    folder: Path, data: DataSection, vae: Path, seed: int, render: Render | None = None, say: Say = print
+) -> None:
+    """Make every missing shard that a recipe's [data] needs, with `data.workers` processes."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _check_description(folder, description(data, Path(vae), seed))
+    missing = [
+        (k, i) for k, count in shard_counts(data).items() for i in range(count) if not shard_path(folder, k, i).exists()
+    ]
+    if not missing:
+        return
+    say(f"latents: {len(missing)} shards of {data.shard} samples to make in {folder}")
+    done = 0
+    for subjects, index in _made(missing, folder, data, Path(vae), seed, render):
+        done += 1
+        say(f"latents: {done}/{len(missing)} shards (K = {subjects}, {index})")
+
+
+def description(data: DataSection, vae: Path, seed: int) -> dict[str, Any]:
+    """What the latents of a cache depend on."""
+    weights = sorted(vae.glob("*.safetensors"))
+    if not weights:
+        raise ValueError(f"there is no autoencoder in {vae}: no .safetensors file.")
+    keep = ("source", "size", "reference_size", "shard", "posterior")
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in weights)).hexdigest()[:16]
+    return {name: getattr(data, name) for name in keep} | {"seed": seed, "vae": digest}
+
+
+def write_shard(
+    folder: Path, subjects: int, index: int, data: DataSection, vae: AutoencoderKL, seed: int, render: Render
+) -> None:
+    """Render, encode and write one shard of `data.shard` samples."""
+    shard_seed = int(np.random.default_rng([seed, subjects, index]).integers(2**31))
+    generator = torch.Generator(vae.device).manual_seed(shard_seed)
+    batches = render(
+        shard_seed,
+        subjects=subjects,
+        size=data.size,
+        reference_size=data.reference_size,
+        batch=min(RENDER_BATCH, data.shard),
+        split="train",
+    )
+    rows: list[dict[str, Any]] = []
+    while sum(len(row["captions"]) for row in rows) < data.shard:
+        rows.append(_encoded(next(batches), vae, data.posterior, generator))
+    _save_shard(shard_path(folder, subjects, index), rows, data.shard)
+
+
+def _encoded(batch: Rendered, vae: AutoencoderKL, posterior: str, generator: torch.Generator) -> dict[str, Any]:
+    samples, subjects = batch.references.shape[:2]
+    with torch.no_grad():
+        target = encode_pictures(vae, batch.target, posterior, generator)
+        references = encode_pictures(vae, batch.references.flatten(0, 1), posterior, generator)
+    return {
+        "target": target.to(torch.bfloat16).cpu(),
+        "references": references.unflatten(0, (samples, subjects)).to(torch.bfloat16).cpu(),
+        "points_reference": batch.reference.to(torch.int32).cpu(),
+        "points_target": batch.point.to(torch.int32).cpu(),
+        "points_valid": batch.valid.cpu(),
+        "captions": list(batch.captions),
+        "detailed_captions": list(batch.detailed_captions),
+    }
+
+
+def _save_shard(path: Path, rows: list[dict[str, Any]], size: int) -> None:
+    points = 1 + max(row["points_valid"].shape[2] for row in rows)  # one more: every row of points ends in padding
+    for row in rows:
+        for name in ("points_reference", "points_target", "points_valid"):
+            row[name] = torch.nn.functional.pad(row[name], (0, points - row[name].shape[2]))
+    tensors = {name: torch.cat([row[name] for row in rows])[:size].contiguous() for name in TENSORS}
+    captions = {
+        name: [caption for row in rows for caption in row[name]][:size] for name in ("captions", "detailed_captions")
+    }
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    save_file(tensors, temporary, {"captions": json.dumps(captions)})  # one key: several have no fixed order
+    os.replace(temporary, path)
+
+
+def _made(
+    missing: list[tuple[int, int]], folder: Path, data: DataSection, vae: Path, seed: int, render: Render | None
+) -> Iterator[tuple[int, int]]:
+    """Write the missing shards; yields each as it is done."""
+    jobs = [(folder, subjects, index, data, vae, seed, render) for subjects, index in missing]
+    if data.workers == 1:
+        yield from (_write(*job) for job in jobs)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(data.workers, len(jobs)), mp_context=context, initializer=_one_thread) as pool:
+        yield from (done.result() for done in as_completed([pool.submit(_write, *job) for job in jobs]))
+
+
+def _write(
+    folder: Path, subjects: int, index: int, data: DataSection, vae: Path, seed: int, render: Render | None
+) -> tuple[int, int]:
+    write_shard(folder, subjects, index, data, _autoencoder(vae), seed, render or _toybox_batches())
+    return subjects, index
+
+
+_AUTOENCODERS: dict[Path, AutoencoderKL] = {}
+
+
+def _autoencoder(folder: Path) -> AutoencoderKL:
+    if folder not in _AUTOENCODERS:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        _AUTOENCODERS[folder] = AutoencoderKL.from_pretrained(folder).eval().requires_grad_(False).to(device)
+    return _AUTOENCODERS[folder]
+
+
+def _toybox_batches() -> Render:
+    from mosaic import toybox
+
+    return toybox.batches
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def _check_description(folder: Path, wanted: dict[str, Any]) -> None:
+    path = folder / "latents.json"
+    if not path.exists():
+        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        temporary.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+        return
+    found = json.loads(path.read_text(encoding="utf-8"))
+    different = [name for name in wanted if found.get(name) != wanted[name]]
+    if different:
+        name = different[0]
+        raise ValueError(
+            f"the latents in {folder} were made with {name} = {found.get(name)}, this recipe has {wanted[name]}: "
+            "choose another data.cache."
+        )
+

@@ -1,0 +1,144 @@
+"""The model of a run: what is loaded, what is trained, what is saved."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from mosaic.model.checkpoint import load_transformer
+from mosaic.model.lora import LoraMetadata, LoraSpec, add_lora, load_lora, lora_parameters, save_lora
+from mosaic.model.transformer import MosaicTransformer
+from mosaic.training.embedded import create_model_folder
+from mosaic.training.recipe import Recipe
+from mosaic.training.text import TextEncoders
+
+STATIC = ("model_index.json", "scheduler", "tokenizer", "tokenizer_2", "vae")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingModel:
+    """Transformer and text encoders on one device, and the names of the parameters that are trained."""
+
+    folder: Path  # diffusers' layout
+    transformer: MosaicTransformer
+    text: TextEncoders
+    trained: dict[str, nn.Parameter]
+    device: torch.device
+    dtype: torch.dtype
+    trains_text: bool
+
+    def encode(self, captions: list[str]) -> tuple[Tensor, Tensor]:
+        """T5 tokens (B, S, J) and pooled vectors (B, Pd), with gradients where the encoders are trained."""
+        with torch.set_grad_enabled(self.trains_text and torch.is_grad_enabled()):
+            text, pooled = self.text(captions)
+        return text.to(self.dtype), pooled.to(self.dtype)
+
+
+def load_model(recipe: Recipe, folder: Path) -> TrainingModel:
+    """The recipe's model, ready to train; every parameter that is not trained is frozen."""
+    device = torch.device(recipe.model.device if recipe.model.device != "auto" else _best_device())
+    dtype = getattr(torch, recipe.model.dtype)
+    transformer = load_transformer(str(folder), torch_dtype=dtype).to(device)
+    text = TextEncoders.from_folder(folder, dtype).to(device)
+    transformer.requires_grad_(False)
+    text.requires_grad_(False)
+    trains_base = recipe.train.parameters == "base"
+    trained = _base_parameters(transformer, text) if trains_base else _lora_parameters(transformer, recipe)
+    for parameter in trained.values():
+        parameter.requires_grad_(True)
+    _prepare(transformer, recipe)
+    return TrainingModel(
+        folder=folder,
+        transformer=transformer,
+        text=text,
+        trained=trained,
+        device=device,
+        dtype=dtype,
+        trains_text=trains_base,
+    )
+
+
+def base_folder(recipe: Recipe, output: Path) -> Path:
+    """Where the model to start from lies; made new under `output` where the recipe names none."""
+    name = recipe.model.base
+    if not name:
+        return _created(recipe, output / "start")
+    if name == "embedded":
+        return Path(__file__).resolve().parents[1] / "models" / "mosaic-tiny"
+    if Path(name).is_dir():
+        if not (Path(name) / "model_index.json").is_file():
+            raise ValueError(f"model.base: {name} is no model folder (no model_index.json).")
+        return Path(name)
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(name))
+
+
+def save_model(model: TrainingModel, folder: Path) -> None:
+    """A whole model folder with the weights as they are now."""
+    for part in STATIC:
+        source = model.folder / part
+        (shutil.copytree if source.is_dir() else shutil.copy2)(source, folder / part)
+    model.transformer.save_pretrained(folder / "transformer")
+    model.text.save(folder)
+
+
+def save_lora_file(model: TrainingModel, path: Path, recipe: Recipe, name: str) -> None:
+    """The LoRA with the facts a pipeline needs to run it."""
+    references = recipe.references
+    metadata = LoraMetadata(
+        visibility=references.visibility,
+        positions=references.positions,
+        reference_pooled=references.pooled,
+        canvas=references.canvas,
+        canvas_size=recipe.data.reference_size,
+        base=recipe.model.base,
+        recipe=name,
+        commit="",
+    )
+    save_lora(model.transformer, path, metadata)
+
+
+def _created(recipe: Recipe, folder: Path) -> Path:
+    if (folder / "model_index.json").is_file():
+        return folder
+    words = recipe.model.create.words
+    if not words:
+        from mosaic import toybox
+
+        words = tuple(toybox.vocabulary())
+    return create_model_folder(folder, recipe.model.create, words, recipe.seed)
+
+
+def _base_parameters(transformer: MosaicTransformer, text: TextEncoders) -> dict[str, nn.Parameter]:
+    named = {f"transformer.{name}": parameter for name, parameter in transformer.named_parameters()}
+    return named | dict(text.named_parameters())
+
+
+def _lora_parameters(transformer: MosaicTransformer, recipe: Recipe) -> dict[str, nn.Parameter]:
+    if recipe.model.lora:
+        load_lora(transformer, recipe.model.lora)
+    else:
+        add_lora(transformer, LoraSpec(rank=recipe.lora.rank, targets=recipe.lora.targets or None))
+    wanted = {id(parameter) for parameter in lora_parameters(transformer)}
+    trained = {name: parameter for name, parameter in transformer.named_parameters() if id(parameter) in wanted}
+    for parameter in trained.values():
+        parameter.data = parameter.data.to(getattr(torch, recipe.model.dtype))  # the optimiser has fp32 copies
+    return trained
+
+
+def _prepare(transformer: MosaicTransformer, recipe: Recipe) -> None:
+    """Attention backend, checkpointing and compilation, from outside the model."""
+    transformer.use_attention(recipe.model.attention)
+    if recipe.model.checkpointing:
+        transformer.enable_gradient_checkpointing()
+    if recipe.model.compile:
+        torch._dynamo.config.recompile_limit = 64  # one a block kind, K and batch size
+        torch._functorch.config.donated_buffer = False  # a graph may be walked twice, for gradients by term
+        transformer.compile_blocks(dynamic=False)
+
+
+def _best_device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,149 @@
+"""AdamW over fp32 copies of the trained weights, with a clip that clips, a schedule, and a running average.
+
+The copies (masters) are what is trained; the model holds them rounded to its own dtype. Gradients of micro-steps are
+summed in fp32.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from mosaic.training.recipe import OptimiserSection
+
+FUSED = {"cpu", "cuda"}
+
+
+class MasterAdamW:
+    """AdamW on fp32 masters of `parameters` (name → parameter of the model, any floating dtype)."""
+
+    def __init__(self, parameters: Mapping[str, nn.Parameter], section: OptimiserSection) -> None:
+        if not parameters:
+            raise ValueError("there is nothing to train: no parameter was given to the optimiser.")
+        self.section = section
+        self.parameters = dict(parameters)
+        self.masters = {name: nn.Parameter(p.detach().float().clone()) for name, p in parameters.items()}
+        self.average = {name: m.detach().clone() for name, m in self.masters.items()} if section.ema else {}
+        self.steps = 0
+        self.adamw = torch.optim.AdamW(
+            _decay_groups(self.masters.values(), section.weight_decay),
+            lr=section.lr,
+            betas=section.betas,
+            fused=all(p.device.type in FUSED for p in self.parameters.values()),
+        )
+
+    @property
+    def rate(self) -> float:
+        """Learning rate of the last step."""
+        return learning_rate(self.section, max(0, self.steps - 1))
+
+    def collect(self, micro_steps: int = 1) -> None:
+        """Add the model's gradients, as a share of `micro_steps`, to the masters' and clear them."""
+        for name, parameter in self.parameters.items():
+            if parameter.grad is None:
+                continue
+            gradient = parameter.grad.float() / micro_steps
+            master = self.masters[name]
+            master.grad = gradient if master.grad is None else master.grad.add_(gradient)
+            parameter.grad = None
+
+    def step(self) -> float:
+        """Clip the summed gradient, move the masters, copy them to the model; returns the norm before the clip."""
+        masters = list(self.masters.values())  # a list: an iterator would be exhausted after its first reader
+        norm = float(nn.utils.clip_grad_norm_(masters, self.section.clip))
+        if math.isfinite(norm):
+            for group in self.adamw.param_groups:
+                group["lr"] = learning_rate(self.section, self.steps)
+            self.adamw.step()
+        self.adamw.zero_grad(set_to_none=True)
+        self.steps += 1
+        self._average()
+        self._copy(self.masters)
+        return norm
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The model with its averaged weights, inside the `with` block."""
+        if self.average:
+            self._copy(self.average)
+        try:
+            yield
+        finally:
+            self._copy(self.masters)
+
+    def state_tensors(self) -> dict[str, dict[str, Tensor]]:
+        """Everything a resumed run needs, as named tensors by kind."""
+        moments = {name: self.adamw.state.get(master, {}) for name, master in self.masters.items()}
+        kinds = {"masters": {name: master.detach() for name, master in self.masters.items()}, "average": self.average}
+        for kind in ("exp_avg", "exp_avg_sq", "step"):
+            kinds[kind] = {name: state[kind] for name, state in moments.items() if kind in state}
+        return {kind: tensors for kind, tensors in kinds.items() if tensors}
+
+    def load_state_tensors(self, kinds: Mapping[str, Mapping[str, Tensor]], steps: int) -> None:
+        """Continue from `state_tensors`; a ValueError names a parameter that is missing or has another shape."""
+        _check_names(self.masters, kinds["masters"])
+        for name, master in self.masters.items():
+            master.data.copy_(kinds["masters"][name])
+            if self.average:
+                self.average[name].copy_(kinds.get("average", kinds["masters"])[name])
+            if name in kinds.get("exp_avg", {}):
+                self.adamw.state[master] = {
+                    kind: _placed(kinds[kind][name], master, kind) for kind in ("step", "exp_avg", "exp_avg_sq")
+                }
+        self.steps = steps
+        self._copy(self.masters)
+
+    def _average(self) -> None:
+        if not self.average:
+            return
+        decay = min(self.section.ema, (1 + self.steps) / (10 + self.steps))  # follow quickly at first
+        masters = [self.masters[name].detach() for name in self.average]
+        torch._foreach_lerp_(list(self.average.values()), masters, 1 - decay)
+
+    @torch.no_grad()
+    def _copy(self, weights: Mapping[str, Tensor]) -> None:
+        for name, parameter in self.parameters.items():
+            parameter.copy_(weights[name])
+
+
+def learning_rate(section: OptimiserSection, step: int) -> float:
+    """Linear warm-up, then constant or a cosine to zero at the last step."""
+    if step < section.warmup:
+        return section.lr * (step + 1) / section.warmup
+    if section.schedule == "constant":
+        return section.lr
+    share = (step - section.warmup) / max(1, section.steps - section.warmup)
+    return section.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+
+
+def gradient_norm(loss: Tensor, parameters: Mapping[str, nn.Parameter]) -> float:
+    """Norm of one term's gradient; the graph is kept."""
+    if not loss.requires_grad:
+        return 0.0
+    gradients = torch.autograd.grad(loss, list(parameters.values()), retain_graph=True, allow_unused=True)
+    return float(torch.stack([g.float().norm() for g in gradients if g is not None]).norm())
+
+
+def _decay_groups(masters: Iterator[nn.Parameter] | object, weight_decay: float) -> list[dict[str, object]]:
+    masters = list(masters)  # type: ignore[call-overload]
+    return [
+        {"params": [m for m in masters if m.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [m for m in masters if m.ndim < 2], "weight_decay": 0.0},
+    ]
+
+
+def _placed(tensor: Tensor, master: Tensor, kind: str) -> Tensor:
+    return tensor.clone() if kind == "step" and master.device.type == "cpu" else tensor.to(master.device, copy=True)
+
+
+def _check_names(masters: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    for name in sorted(set(masters) ^ set(found)):
+        where = "the checkpoint lacks" if name in masters else "the checkpoint has, and this recipe does not train,"
+        raise ValueError(f"cannot resume: {where} {name}.")
+    for name, master in masters.items():
+        if master.shape != found[name].shape:
+            raise ValueError(
+                f"cannot resume: {name} is {list(found[name].shape)} in the checkpoint and {list(master.shape)} here."
+            )

@@ -1,0 +1,117 @@
+"""Batches of one K from a cache of latents, in a seeded order that can be taken up where it was left.
+
+B batch, K references, P points, h × w target latent, rh × rw reference latent.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from mosaic.training.latents import TENSORS, shard_counts, shard_path
+from mosaic.training.recipe import DataSection
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Latents:
+    """A batch of one K: scaled latents, supervised token pairs and captions."""
+
+    target: Tensor  # (B, 16, h, w)
+    references: Tensor  # (B, K, 16, rh, rw)
+    points_reference: Tensor  # long (B, K, P), token within its own reference
+    points_target: Tensor  # long (B, K, P)
+    points_valid: Tensor  # bool (B, K, P)
+    captions: list[str]
+
+    def without_references(self) -> "Latents":
+        return replace(self, **{name: getattr(self, name)[:, :0] for name in TENSORS if name != "target"})
+
+
+class LatentStream:
+    """An endless, seeded stream of batches over a cache; its state is how far each K has been read.
+
+    Sample n of a K is element n mod N of the permutation of epoch n div N, so nothing is dropped or repeated within
+    an epoch, whatever the batch size.
+    """
+
+    def __init__(self, folder: Path, data: DataSection, batch: int, seed: int) -> None:
+        self.data, self.batch, self.seed = data, batch, seed
+        self.shards = {k: [Shard(shard_path(folder, k, i)) for i in range(n)] for k, n in shard_counts(data).items()}
+        self.drawn = 0
+        self.taken = dict.fromkeys(self.shards, 0)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"drawn": self.drawn, "taken": {str(k): n for k, n in self.taken.items()}}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.drawn = state["drawn"]
+        self.taken = {k: state["taken"].get(str(k), 0) for k in self.shards}
+
+    def __iter__(self) -> Iterator[Latents]:
+        return self
+
+    def __next__(self) -> Latents:
+        generator = np.random.default_rng([self.seed, self.drawn])
+        counts = sorted(self.shards)
+        weights = np.array([self.data.subjects[k] for k in counts])
+        subjects = int(generator.choice(counts, p=weights / weights.sum()))
+        rows = [self._row(subjects, self.taken[subjects] + i, generator) for i in range(self.batch)]
+        self.drawn += 1
+        self.taken[subjects] += self.batch
+        captions = [row.pop("caption") for row in rows]
+        return Latents(captions=captions, **{name: torch.stack([row[name] for row in rows]) for name in TENSORS})
+
+    def _row(self, subjects: int, position: int, generator: np.random.Generator) -> dict[str, Any]:
+        shards, size = self.shards[subjects], self.data.shard
+        total = size * len(shards)
+        index = int(_permutation(self.seed, subjects, position // total, total)[position % total])
+        row = shards[index // size].row(index % size, detailed=generator.random() < self.data.detailed)
+        chosen = _choose_points(row["points_valid"], self.data.points, generator)
+        for name in ("points_reference", "points_target", "points_valid"):
+            row[name] = torch.gather(row[name], 1, chosen)
+        return row
+
+
+class Shard:
+    """One shard, memory-mapped: side-by-side runs share its pages."""
+
+    def __init__(self, path: Path) -> None:
+        with safe_open(path, "pt") as file:
+            self.tensors = {name: file.get_tensor(name) for name in TENSORS}
+            self.captions = json.loads(file.metadata()["captions"])
+
+    def row(self, index: int, detailed: bool) -> dict[str, Any]:
+        row: dict[str, Any] = {name: tensor[index] for name, tensor in self.tensors.items()}
+        row["points_reference"] = row["points_reference"].long()
+        row["points_target"] = row["points_target"].long()
+        kind = "detailed_captions" if detailed else "captions"
+        return row | {"caption": self.captions[kind][index]}
+
+
+_PERMUTATIONS: dict[tuple[int, ...], np.ndarray[Any, np.dtype[np.int64]]] = {}
+
+
+def _permutation(*key: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The order of an epoch: key = (seed, subjects, epoch, samples); the last few are kept."""
+    if key not in _PERMUTATIONS:
+        while len(_PERMUTATIONS) >= 16:
+            _PERMUTATIONS.pop(next(iter(_PERMUTATIONS)))
+        _PERMUTATIONS[key] = np.random.default_rng(key[:-1]).permutation(key[-1])
+    return _PERMUTATIONS[key]
+
+
+def _choose_points(valid: Tensor, points: int, generator: np.random.Generator) -> Tensor:
+    """Indices (K, points) of valid points in random order, then of padding; `valid` (K, P) is padded if shorter."""
+    subjects, stored = valid.shape
+    keys = generator.random((subjects, stored)) + ~valid.numpy()
+    order = torch.from_numpy(keys.argsort(1))[:, :points]
+    if stored >= points:
+        return order
+    last = order[:, -1:]  # the worst of the row: padding wherever the row has any; see _padded
+    return torch.cat([order, last.expand(subjects, points - stored)], 1)
