@@ -20,19 +20,18 @@ EVERYTHING = SOURCES + sorted(
 )
 
 # room → rooms it may import. A new room starts here.
-VALUES = {"errors", "geometry", "sample", "cutout", "pictures"}
+VALUES = {"errors", "geometry", "sample", "pictures"}
 MODEL = VALUES | {"model"}
 NUMBERS = MODEL | {"objectives", "sampling"}
 WORLD = VALUES | {"data", "toybox"}
-PIPELINE = NUMBERS | {"perception", "guidance", "probing", "pipeline"}
+PIPELINE = NUMBERS | {"perception", "pipeline"}
 RUNS = PIPELINE | WORLD | {"generate", "training"}
 MAY_IMPORT: dict[str, set[str]] = {
     "mosaic": {"pipeline", "sample"},  # the package itself, lazily
     "errors": set(),
     "geometry": {"errors"},
     "sample": {"errors", "geometry"},
-    "cutout": {"errors"},
-    "pictures": {"errors", "geometry", "sample", "cutout"},
+    "pictures": {"errors", "geometry", "sample"},
     "data": VALUES,
     "toybox": VALUES | {"data"},
     "perception": VALUES,
@@ -41,9 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model": VALUES,  # never data
     "objectives": MODEL,
     "sampling": MODEL,
-    "guidance": NUMBERS,
-    "probing": NUMBERS,
-    "pipeline": PIPELINE - {"pipeline"},
+    "pipeline": NUMBERS | {"perception"},
     "generate": PIPELINE,
     "training": NUMBERS | WORLD,
     "evaluation": RUNS | {"matching"},

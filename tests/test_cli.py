@@ -1,8 +1,9 @@
 """The command line: its fixed surface, what it hands on, and how it refuses."""
 
+import inspect
 import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import pydantic
@@ -23,15 +24,12 @@ SURFACE = {
 
 
 def stand_in(monkeypatch: pytest.MonkeyPatch, module: str, **functions: Any) -> None:
-    """Put a module of these functions where a command will import `module` from."""
+    """Put a module of these functions where a command will import `module`, which would bring torch, from."""
     fake = ModuleType(module)
     vars(fake).update(functions)
     monkeypatch.setitem(sys.modules, module, fake)
-    package, _, name = module.rpartition(".")
-    if package == "mosaic":
-        monkeypatch.setattr(mosaic, name, fake, raising=False)
-    else:
-        monkeypatch.setitem(sys.modules, package, ModuleType(package))
+    package = module.rpartition(".")[0]
+    monkeypatch.setitem(sys.modules, package, ModuleType(package))
 
 
 @pytest.fixture
@@ -42,9 +40,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     def note(*values: Any, **named: Any) -> None:
         calls.append((*values, named))
 
-    stand_in(
-        monkeypatch, "mosaic.generate", GenerateOptions=SimpleNamespace, generate=calls.append, encode=note
-    )
+    monkeypatch.setattr("mosaic.generate.generate", calls.append)
+    monkeypatch.setattr("mosaic.generate.encode", note)
     stand_in(monkeypatch, "mosaic.toybox.export", write_dataset=note)
     stand_in(monkeypatch, "mosaic.training.run", train=note)
     return calls
@@ -160,6 +157,43 @@ def test_mistakes_end_with_one_sentence(
 ) -> None:
     assert told in refuse(capsys, *line.split())
     assert not asked
+
+
+def test_what_is_handed_on_is_what_the_rooms_take() -> None:
+    from mosaic.generate import encode
+    from mosaic.toybox.export import write_dataset
+    from mosaic.training.run import train
+
+    inspect.signature(encode).bind("bear", Path(), Path(), model="", lora=None, cutout="", canvas=None)
+    inspect.signature(write_dataset).bind(samples=1, subjects=1, seed=0, size=64, output=Path())
+    inspect.signature(train).bind(recipe=Path(), output=Path(), overrides=[], resume=False)
+
+
+LATER = [
+    ("generate hi --output r.jpg", ".png"),
+    ("generate hi --output {here}", ".png"),
+    ("generate hi --output {here}/r.png --reference bear=nothing.png", "nothing.png"),
+    ("generate hi --output {here}/r.png --reference bear={here}/words.png", "words.png"),
+    ("generate hi --output {here}/r.png --reference bear={here}", "{here}"),
+    ("generate hi --output {here}/r.png --attention {here}/maps", "--reference"),
+    ("generate hi --output {here}/r.png" + " --reference bear=bear.png" * 9, "9"),
+    ("encode bear=nothing.png --output {here}/b.safetensors", "nothing.png"),
+    ("encode bear={here}/words.png --output {here}/b.png", ".safetensors"),
+    ("toybox --size 72 --output {here}/toys", "16"),
+    ("train nothing.toml --output {here}/run", "nothing.toml"),
+    ("train {here}/words.png --output {here}/run", "words.png"),
+    ("generate hi --output {here}/r.png --model {here}/nothing", "nothing"),
+    ("generate hi --output {here}/r.png --model {here}", "model_index.json"),
+    ("generate hi --output {here}/r.png --model {here}/words.png", "words.png"),
+]
+
+
+@pytest.mark.parametrize(("line", "told"), LATER)
+def test_mistakes_the_rooms_find_end_with_one_sentence(
+    line: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "words.png").write_text("no picture")
+    assert told.format(here=tmp_path) in refuse(capsys, *line.format(here=tmp_path).split())
 
 
 class Knobs(pydantic.BaseModel):

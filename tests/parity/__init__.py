@@ -1,0 +1,1 @@
+"""Numbers against diffusers, the authors' release and literal formulas."""

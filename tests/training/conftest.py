@@ -35,7 +35,10 @@ def fake_batches(
         yield FakeBatch(
             target=torch.randint(256, (batch, size, size, 3), generator=generator, dtype=torch.uint8),
             references=torch.randint(
-                256, (batch, subjects, reference_size, reference_size, 3), generator=generator, dtype=torch.uint8
+                256,
+                (batch, subjects, reference_size, reference_size, 3),
+                generator=generator,
+                dtype=torch.uint8,
             ),
             reference=torch.randint((reference_size // 16) ** 2, shape, generator=generator),
             point=torch.randint((size // 16) ** 2, shape, generator=generator),
@@ -65,7 +68,14 @@ TINY: dict[str, Any] = {
     },
     "train": {"parameters": "base"},
     "lora": {"rank": 4},
-    "data": {"subjects": {1: 1, 2: 1}, "samples": 8, "shard": 4, "size": 32, "reference_size": 32, "points": 4},
+    "data": {
+        "subjects": {1: 1, 2: 1},
+        "samples": 8,
+        "shard": 4,
+        "size": 32,
+        "reference_size": 32,
+        "points": 4,
+    },
     "optimiser": {"lr": 1e-3, "steps": 6, "batch": 2},
     "output": {"log": 1, "checkpoint": 2},
 }
@@ -76,7 +86,7 @@ def tiny_recipe() -> Any:
     """recipe(section={"key": value}, …): the tiny recipe with changes."""
 
     def make(**changes: Any) -> Recipe:
-        table = {name: value for name, value in TINY.items()}
+        table = dict(TINY)
         for name, value in changes.items():
             table[name] = {**table.get(name, {}), **value} if isinstance(value, dict) else value
         return recipe_of(table)
@@ -87,15 +97,16 @@ def tiny_recipe() -> Any:
 @pytest.fixture(scope="session")
 def tiny_start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random model folder with weights of every kind, so that no gradient is zero by construction."""
+    from mosaic.model.transformer import MosaicTransformer
     from mosaic.training.embedded import create_model_folder
     from mosaic.training.recipe import CreateSection
-    from mosaic.model.transformer import MosaicTransformer
 
     folder = tmp_path_factory.mktemp("start")
     create_model_folder(folder, CreateSection(**TINY["model"]["create"]), WORDS)
     transformer = MosaicTransformer.from_pretrained(folder / "transformer")
     torch.manual_seed(0)
     for parameter in transformer.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)
+        if parameter.ndim == 2:
+            torch.nn.init.normal_(parameter, std=0.1)
     transformer.save_pretrained(folder / "transformer")
     return folder

@@ -14,8 +14,8 @@ from mosaic.training.stream import LatentStream
 def silent(_: str) -> None: ...
 
 
-def made(data: Any, folder: Path, start: Path, seed: int = 0) -> Path:
-    prepare_latents(folder, data, start / "vae", seed, fake_batches, silent)
+def made(data: Any, folder: Path, start: Path) -> Path:
+    prepare_latents(folder, data, start / "vae", fake_batches, silent)
     return folder
 
 
@@ -43,7 +43,7 @@ def test_two_processes_make_what_one_makes(tiny_recipe: Any, tiny_start: Path, t
 def test_a_cache_of_another_seed_is_refused(tiny_recipe: Any, tiny_start: Path, tmp_path: Path) -> None:
     made(tiny_recipe().data, tmp_path, tiny_start)
     with pytest.raises(ValueError, match="seed = 0, this recipe has 1"):
-        made(tiny_recipe().data, tmp_path, tiny_start, seed=1)
+        made(tiny_recipe(data={"seed": 1}).data, tmp_path, tiny_start)
 
 
 def test_an_epoch_drops_and_repeats_nothing(tiny_recipe: Any, tiny_start: Path, tmp_path: Path) -> None:
@@ -71,7 +71,9 @@ def test_the_stream_goes_on_where_it_was(tiny_recipe: Any, tiny_start: Path, tmp
         assert a.captions == b.captions
 
 
-def test_batches_have_one_k_and_the_points_of_the_recipe(tiny_recipe: Any, tiny_start: Path, tmp_path: Path) -> None:
+def test_batches_have_one_k_and_the_points_of_the_recipe(
+    tiny_recipe: Any, tiny_start: Path, tmp_path: Path
+) -> None:
     for points in (1, 2, 8):
         data = tiny_recipe(data={"points": points, "detailed": 1.0}).data
         made(data, tmp_path, tiny_start)
@@ -81,3 +83,13 @@ def test_batches_have_one_k_and_the_points_of_the_recipe(tiny_recipe: Any, tiny_
         assert batch.points_valid.shape == (2, k, points)
         assert (batch.points_valid.sum(-1) == min(points, 2)).all()
         assert batch.captions == ["a bear on grass"] * 2
+
+
+def test_scenes_without_subjects_have_no_references(
+    tiny_recipe: Any, tiny_start: Path, tmp_path: Path
+) -> None:
+    data = tiny_recipe(data={"subjects": {0: 1}}).data
+    made(data, tmp_path, tiny_start)
+    batch = next(LatentStream(tmp_path, data, batch=2, seed=0))
+    assert batch.references.shape == (2, 0, 16, 4, 4)
+    assert batch.points_valid.shape == (2, 0, 4)

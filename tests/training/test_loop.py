@@ -1,4 +1,4 @@
-"""The loop on a renderer that costs nothing: resumes to the bit, repeats itself, learns, leaves the base alone."""
+"""The loop on a renderer that costs nothing: resumes to the bit, learns, leaves the base alone."""
 
 import json
 import os
@@ -45,7 +45,9 @@ class Killed(BaseException):
 
 
 def test_five_steps_twice_are_equal_to_the_bit(tiny_recipe: Any, tiny_start: Path, tmp_path: Path) -> None:
-    recipe = tiny_recipe(model={"base": str(tiny_start), "dtype": "bfloat16"}, optimiser={"steps": 5, "batch": 2})
+    recipe = tiny_recipe(
+        model={"base": str(tiny_start), "dtype": "bfloat16"}, optimiser={"steps": 5, "batch": 2}
+    )
     first, second = (go(recipe, tmp_path / name) for name in "ab")
     assert first == second
     assert len(first) == 5
@@ -55,7 +57,12 @@ def test_five_steps_twice_are_equal_to_the_bit(tiny_recipe: Any, tiny_start: Pat
 @pytest.mark.parametrize("parameters", ["base", "lora"])
 @pytest.mark.parametrize("kill", [1, 2, 3, 5])
 def test_a_killed_run_resumes_to_the_bit(
-    parameters: str, kill: int, tiny_recipe: Any, tiny_start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    parameters: str,
+    kill: int,
+    tiny_recipe: Any,
+    tiny_start: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     recipe = tiny_recipe(
         model={"base": str(tiny_start)},
@@ -110,7 +117,11 @@ def test_a_kill_in_the_middle_of_a_save_leaves_the_last_good_checkpoint(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_leaves(
-    number: signal.Signals, tiny_recipe: Any, tiny_start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    number: signal.Signals,
+    tiny_recipe: Any,
+    tiny_start: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     recipe = tiny_recipe(model={"base": str(tiny_start)}, output={"checkpoint": 100, "log": 1})
     original = loop_room.MasterAdamW.step
@@ -131,11 +142,15 @@ def test_a_signal_saves_and_leaves(
     assert len(go(recipe, tmp_path, resume=True)) == 6
 
 
-def test_resume_starts_from_nothing_when_nothing_is_there(tiny_recipe: Any, tiny_start: Path, tmp_path: Path) -> None:
+def test_resume_starts_from_nothing_when_nothing_is_there(
+    tiny_recipe: Any, tiny_start: Path, tmp_path: Path
+) -> None:
     assert len(go(tiny_recipe(model={"base": str(tiny_start)}), tmp_path, resume=True)) == 6
 
 
-def test_a_second_run_does_not_overwrite_the_first(tiny_recipe: Any, tiny_start: Path, tmp_path: Path) -> None:
+def test_a_second_run_does_not_overwrite_the_first(
+    tiny_recipe: Any, tiny_start: Path, tmp_path: Path
+) -> None:
     recipe = tiny_recipe(model={"base": str(tiny_start)})
     go(recipe, tmp_path)
     with pytest.raises(ValueError, match="--resume"):
@@ -145,7 +160,7 @@ def test_a_second_run_does_not_overwrite_the_first(tiny_recipe: Any, tiny_start:
 def test_resume_with_another_rank_is_refused(tiny_recipe: Any, tiny_start: Path, tmp_path: Path) -> None:
     changes = {"model": {"base": str(tiny_start)}, "train": {"parameters": "lora"}}
     go(tiny_recipe(**changes), tmp_path)
-    with pytest.raises(ValueError, match="cannot resume: .*lora_A.* is"):
+    with pytest.raises(ValueError, match=r"cannot resume: .*lora_A.* is"):
         go(tiny_recipe(**changes, lora={"rank": 2}), tmp_path, resume=True)
 
 
@@ -171,7 +186,12 @@ def test_lora_training_leaves_the_base_to_the_bit(tiny_recipe: Any, tiny_start: 
     loop_room.loop(run, loop_room.Stop())
     after = dict(run.model.transformer.named_parameters())
     changed = {name for name, parameter in before.items() if not torch.equal(parameter, after[name])}
-    assert changed == set(run.model.trained)
+    unused = {
+        name for name in before if name.startswith("single_transformer_blocks.0.proj")
+    }  # nothing reads the
+    assert (
+        set(run.model.trained) - unused <= changed <= set(run.model.trained)
+    )  # references after the last block
     assert all(".lora_" in name for name in changed)
     assert (tmp_path / "lora.safetensors").is_file()
     assert not (tmp_path / "model").exists()
@@ -185,8 +205,9 @@ def test_the_lora_says_how_it_must_be_run(tiny_recipe: Any, tiny_start: Path, tm
         optimiser={"steps": 1, "batch": 1},
     )
     go(recipe, tmp_path, name="cell")
-    from mosaic.model.lora import LoraMetadata
     from safetensors import safe_open
+
+    from mosaic.model.lora import LoraMetadata
 
     with safe_open(tmp_path / "lora.safetensors", "pt") as file:
         found = LoraMetadata.from_strings(file.metadata())
@@ -211,3 +232,41 @@ def test_a_base_run_publishes_a_folder_that_loads(tiny_recipe: Any, tiny_start: 
 def test_old_checkpoints_go(tiny_recipe: Any, tiny_start: Path, tmp_path: Path) -> None:
     go(tiny_recipe(model={"base": str(tiny_start)}, output={"checkpoint": 1, "keep": 3}), tmp_path)
     assert [path.name[-1] for path in checkpoints(tmp_path / "checkpoints")] == ["4", "5", "6"]
+
+
+def test_a_resumed_run_says_what_changed_in_its_recipe(
+    tiny_recipe: Any, tiny_start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    go(tiny_recipe(model={"base": str(tiny_start)}), tmp_path)
+    go(tiny_recipe(model={"base": str(tiny_start)}, optimiser={"steps": 8}), tmp_path, resume=True)
+    assert "resuming with optimiser.steps = 8, which was 6" in capsys.readouterr().err
+    assert len(records(tmp_path)) == 8
+
+
+def test_a_kill_before_the_final_files_is_made_good(
+    tiny_recipe: Any, tiny_start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tiny_recipe(model={"base": str(tiny_start)}, output={"checkpoint": 100})
+
+    def killed(_: Any) -> None:
+        raise Killed
+
+    monkeypatch.setattr(loop_room, "publish", killed)
+    with pytest.raises(Killed):
+        go(recipe, tmp_path)
+    monkeypatch.undo()
+    assert not (tmp_path / "model").exists()
+    go(recipe, tmp_path, resume=True)
+    assert (tmp_path / "model" / "model_index.json").is_file()
+
+
+def test_pictures_are_drawn_and_change_nothing(tiny_recipe: Any, tiny_start: Path, tmp_path: Path) -> None:
+    outputs = {"checkpoint": 6, "log": 1}
+    plain = go(tiny_recipe(model={"base": str(tiny_start)}, output=outputs), tmp_path / "plain")
+    drawn = tiny_recipe(model={"base": str(tiny_start)}, output=outputs | {"pictures": 3, "picture_steps": 2})
+    train_recipe(drawn, tmp_path / "drawn", render=fake_batches)
+    assert records(tmp_path / "drawn") == plain
+    assert [path.name for path in sorted((tmp_path / "drawn" / "pictures").iterdir())] == [
+        "step-00000003.png",
+        "step-00000006.png",
+    ]

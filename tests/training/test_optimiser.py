@@ -18,7 +18,9 @@ def test_clipping_really_clips() -> None:
     parameter = nn.Parameter(torch.zeros(4, 4))
     optimiser = optimiser_of(parameter, clip=0.5)
     seen = []
-    optimiser.adamw.register_step_pre_hook(lambda *_: seen.append(float(optimiser.masters["weight"].grad.norm())))
+    optimiser.adamw.register_step_pre_hook(
+        lambda *_: seen.append(float(optimiser.masters["weight"].grad.norm()))
+    )
     parameter.grad = torch.full((4, 4), 10.0)
     optimiser.collect()
     assert optimiser.step() == pytest.approx(40.0)
@@ -71,7 +73,9 @@ def test_equals_torch_adamw_in_float32() -> None:
     torch.manual_seed(0)
     ours, theirs = (nn.Linear(3, 2) for _ in range(2))
     theirs.load_state_dict(ours.state_dict())
-    optimiser = MasterAdamW(dict(ours.named_parameters()), OptimiserSection(lr=1e-2, weight_decay=0, clip=1e9, ema=0))
+    optimiser = MasterAdamW(
+        dict(ours.named_parameters()), OptimiserSection(lr=1e-2, weight_decay=0, clip=1e9, ema=0)
+    )
     adamw = torch.optim.AdamW(theirs.parameters(), lr=1e-2, weight_decay=0)
     x = torch.randn(5, 3)
     for _ in range(4):
@@ -86,7 +90,9 @@ def test_equals_torch_adamw_in_float32() -> None:
 
 def test_vectors_have_no_weight_decay() -> None:
     optimiser = MasterAdamW(dict(nn.Linear(3, 2).named_parameters()), OptimiserSection(weight_decay=0.1))
-    decay = {group["weight_decay"]: [p.ndim for p in group["params"]] for group in optimiser.adamw.param_groups}
+    decay = {
+        group["weight_decay"]: [p.ndim for p in group["params"]] for group in optimiser.adamw.param_groups
+    }
     assert decay == {0.1: [2], 0.0: [1]}
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mosaic.training.recipe import canonical, known_keys, read_recipe, recipe_of, set_key, Recipe
+from mosaic.training.recipe import Recipe, canonical, known_keys, read_recipe, recipe_of, set_key
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("toybox-*.toml"))
 
@@ -51,11 +51,22 @@ def test_a_bad_value_is_one_sentence_that_names_its_key(table: dict[str, object]
 
 def test_overrides_are_read_as_toml_or_as_text() -> None:
     table: dict[str, object] = {"data": {"subjects": {"1": 1.0}}}
-    for text in ("data.subjects.4=0.5", "model.base=runs/base", "loss.blocks=[1, 2]", "model.compile=true", "seed=7"):
+    for text in (
+        "data.subjects.4=0.5",
+        "model.base=runs/base",
+        "loss.blocks=[1, 2]",
+        "model.compile=true",
+        "seed=7",
+    ):
         set_key(table, text)
     recipe = recipe_of(table)
     assert recipe.data.subjects == {1: 1.0, 4: 0.5}
-    assert (recipe.model.base, recipe.loss.blocks, recipe.model.compile, recipe.seed) == ("runs/base", (1, 2), True, 7)
+    assert (recipe.model.base, recipe.loss.blocks, recipe.model.compile, recipe.seed) == (
+        "runs/base",
+        (1, 2),
+        True,
+        7,
+    )
 
 
 @pytest.mark.parametrize("text", ["seed", "=3", "loss..alpha=1", "seed.x=1"])
@@ -75,9 +86,9 @@ def test_a_missing_or_broken_file_is_a_value_error(tmp_path: Path) -> None:
 def test_every_row_of_the_paper_against_release_table_is_a_key() -> None:
     keys = set(known_keys(Recipe))
     assert keys >= {
-        "lora.rank", "optimiser.lr", "optimiser.steps", "optimiser.batch", "loss.alpha", "loss.beta", "loss.md_start",
-        "loss.md_ramp", "loss.sca_reduction", "loss.md_distance", "loss.md_rows", "loss.blocks", "loss.direction",
-        "references.visibility", "references.positions", "noise.shift",
+        "lora.rank", "optimiser.lr", "optimiser.steps", "optimiser.batch", "loss.alpha", "loss.beta",
+        "loss.md_start", "loss.md_ramp", "loss.sca_reduction", "loss.md_distance", "loss.md_rows",
+        "loss.blocks", "loss.direction", "references.visibility", "references.positions", "noise.shift",
     }  # fmt: skip
 
 

@@ -6,7 +6,7 @@ reference, H heads, D head width. Queries, keys and values are (B, L, H, D).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -32,7 +32,7 @@ def sdpa(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def math(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Two batched matmuls and a softmax in the working dtype: for bf16 on CPU about twice as fast as `sdpa`."""
+    """Two batched matmuls and a softmax in the working dtype: for bf16 on CPU faster than `sdpa`."""
     logits = torch.einsum("bqhd,bkhd->bhqk", q * q.shape[-1] ** -0.5, k)
     return torch.einsum("bhqk,bkhd->bqhd", logits.softmax(dim=-1), v)
 
@@ -76,8 +76,8 @@ class Pattern(NamedTuple):
 def attend(q: Tensor, k: Tensor, v: Tensor, pattern: Pattern) -> Tensor:
     """Attention of a packed sequence: q, k, v (B, L, H, D) → (B, L, H, D).
 
-    Text and target attend to everything in one call. References of equal size are a batch of short attentions.
-    With cached references q holds the N text and target tokens only.
+    Text and target attend to everything in one call. References of equal size are a batch of short
+    attentions. With cached references q holds the N text and target tokens only.
     """
     backend = BACKENDS[pattern.backend]
     if pattern.dense or q.shape[1] == pattern.main:
@@ -100,7 +100,7 @@ def _consecutive(size: int, starts: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _stack(x: Tensor, size: int, starts: tuple[int, ...]) -> Tensor:
-    """x (B, L, H, D) → its spans of `size` tokens from `starts`, (B, G, R, H, D); a view where they are neighbours."""
+    """x (B, L, H, D) → its spans of `size` tokens from `starts`, (B, G, R, H, D); of neighbours a view."""
     if starts == _consecutive(size, starts):
         return x[:, starts[0] : starts[0] + size * len(starts)].unflatten(1, (len(starts), size))
     return torch.stack([x[:, start : start + size] for start in starts], dim=1)
@@ -126,8 +126,9 @@ def rotate(x: Tensor, rotary: Rotary) -> Tensor:
 class Probe:
     """Which attention rows to read: eq. 8 of the paper at the supervised points alone.
 
-    tokens: long (B, K, P). For `ref_to_target` the token of each point in its own reference's grid, rows over the
-    T target tokens; for `target_to_ref` its token in the target's grid, rows over the tokens of all references.
+    tokens: long (B, K, P). For `ref_to_target` the token of each point in its own reference's grid, rows over
+    the T target tokens; for `target_to_ref` its token in the target's grid, rows over ΣR reference tokens.
+    Rows of padding are the caller's to leave out: any token of the grid, 0 say, stands in for it.
     blocks: which blocks to average: "all", "double" (the release) or indices, double blocks first.
     per_block: give the rows of each chosen block as well.
     """
@@ -143,9 +144,10 @@ class Probe:
             return frozenset(range(double + single))
         if self.blocks == "double":
             return frozenset(range(double))
-        if not self.blocks or not set(self.blocks) <= set(range(double + single)):
-            raise ValueError(f"Probe blocks {self.blocks} must name some of the blocks 0…{double + single - 1}.")
-        return frozenset(int(block) for block in self.blocks)
+        blocks, last = frozenset(self.blocks), double + single - 1
+        if not blocks or not blocks <= set(range(last + 1)):
+            raise ValueError(f"Probe blocks {self.blocks} must name some of the blocks 0…{last}.")
+        return frozenset(int(block) for block in blocks)
 
 
 class ProbePlan(NamedTuple):
@@ -159,7 +161,8 @@ class ProbePlan(NamedTuple):
         """ValueError for tokens that are not (B, K, P) or lie beyond their grid."""
         tokens, k = probe.tokens, len(layout.references)
         if tokens.ndim != 3 or tokens.shape[1] != k or not k:
-            raise ValueError(f"Probe tokens must be (B, {k}, P) with a reference or more, not {tuple(tokens.shape)}.")
+            shape = tuple(tokens.shape)
+            raise ValueError(f"Probe tokens must be (B, K, P) of the layout's K ≥ 1 references, not {shape}.")
         if probe.direction == "ref_to_target":
             starts, sizes = zip(*((span.start, span.length) for span in layout.reference_spans), strict=True)
             keys = layout.target_span
@@ -167,11 +170,14 @@ class ProbePlan(NamedTuple):
             starts, sizes = (layout.text,) * k, (layout.target.size,) * k
             keys = layout.reference_spans[0]._replace(stop=layout.length)
         else:
-            raise ValueError(f'Probe direction "{probe.direction}" is neither "ref_to_target" nor "target_to_ref".')
+            raise ValueError(
+                f'Probe direction must be "ref_to_target" or "target_to_ref", not "{probe.direction}".'
+            )
         start, size = (torch.tensor(x, device=tokens.device)[None, :, None] for x in (starts, sizes))
-        if tokens.device.type == "cpu" and bool(((tokens < 0) | (tokens >= size)).any()):  # elsewhere it would wait
+        on_cpu = tokens.device.type == "cpu"  # elsewhere the check would wait for the device
+        if on_cpu and bool(((tokens < 0) | (tokens >= size)).any()):
             raise ValueError(f"Probe tokens must lie on their grids, of {list(sizes)} tokens.")
-        return cls(queries=(tokens + start).flatten(1), keys=tuple(keys))
+        return cls(queries=(tokens + start).flatten(1), keys=(keys.start, keys.stop))
 
 
 def attention_rows(q: Tensor, k: Tensor, plan: ProbePlan) -> Tensor:
@@ -197,7 +203,7 @@ def _head_mean(rows: Tensor, keys: Tensor) -> Tensor:
 
 @dataclass(slots=True, kw_only=True)
 class RowMean:
-    """Running mean of the rows that the chosen blocks return; one copy lives unless each block's is wanted."""
+    """Running mean of the rows the chosen blocks return: one copy lives, unless each block's is wanted."""
 
     blocks: frozenset[int]
     keep: bool = False
@@ -215,9 +221,3 @@ class RowMean:
     def stacked(self, references: int) -> Tensor | None:
         """(N, B, K, P, T) in the order of the blocks."""
         return torch.stack(self.kept).unflatten(2, (references, -1)) if self.kept else None
-
-
-def cat_tokens(parts: Iterable[Tensor]) -> Tensor:
-    """Join (B, ·, …) tensors along their tokens; one that is alone is not copied."""
-    parts = list(parts)
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)

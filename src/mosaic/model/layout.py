@@ -2,7 +2,7 @@
 
     [ text S | target T | ref_1 R_1 | … | ref_K R_K ]        packed length L = S + T + Σ R_k
 
-A layout holds Python integers only: it knows no backbone, tensor width or device, and it can be a dictionary key.
+A layout holds Python integers only: it knows no backbone, width or device, and can be a dictionary's key.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import torch
@@ -89,8 +89,8 @@ class TokenLayout:
 
     @property
     def reference_spans(self) -> tuple[Span, ...]:
-        ends = accumulate((grid.size for grid in self.references), initial=self.main)
-        return tuple(Span(end - grid.size, end) for grid, end in zip(self.references, list(ends)[1:], strict=True))
+        edges = list(accumulate((grid.size for grid in self.references), initial=self.main))
+        return tuple(Span(start, stop) for start, stop in pairwise(edges))
 
     def ids(self) -> Tensor:
         """Position ids (frame, row, column) of all L tokens, int64 (L, 3); text is (0, 0, 0)."""

@@ -1,7 +1,7 @@
 """LoRA on reference tokens alone: where it goes, how it is applied, and its file (diffusers' PEFT format).
 
-PEFT holds the low-rank pairs beside the base layers, whatever class quantisation gave these; `routed` applies a pair
-to the last tokens of a sequence only. Nothing here is ever merged: text and target must stay on the base weights.
+PEFT holds the low-rank pairs beside the base layers, whatever class quantisation gave these; `routed` applies
+a pair to the last tokens of a sequence only. Nothing is merged: text and target stay on the base weights.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from mosaic.model.checkpoint import diffusers_lora
 from mosaic.model.layout import Positions, Visibility
 
 if TYPE_CHECKING:
@@ -61,7 +62,9 @@ class LoraMetadata:
         object.__setattr__(self, "positions", Positions(self.positions))
         for name, words in (("reference_pooled", ("prompt", "null")), ("canvas", ("released", "letterbox"))):
             if getattr(self, name) not in words:
-                raise ValueError(f'LoRA metadata "{name}" must be one of {words}, not "{getattr(self, name)}".')
+                raise ValueError(
+                    f'LoRA metadata "{name}" must be one of {words}: "{getattr(self, name)}" is not.'
+                )
 
     def to_strings(self) -> dict[str, str]:
         """For a safetensors header."""
@@ -82,9 +85,9 @@ class LoraMetadata:
 
 
 def routed(layer: nn.Module, x: Tensor, start: int) -> Tensor:
-    """The base layer on all of x (B, L, in), and its low-rank branches on x[:, start:] alone → (B, L, out)."""
+    """The base layer on all of x (B, L, in), its low-rank branches on x[:, start:] alone → (B, L, out)."""
     if not isinstance(layer, LoraLayer):
-        return layer(x)  # type: ignore[no-any-return]
+        return layer(x)
     y: Tensor = layer.get_base_layer()(x)
     if start >= x.shape[1] or layer.disable_adapters:
         return y
@@ -98,16 +101,18 @@ def routed(layer: nn.Module, x: Tensor, start: int) -> Tensor:
 
 def _linear(layer: nn.Linear, x: Tensor) -> Tensor:
     """In x's dtype: the low-rank weights may be float32 masters under a bf16 base."""
-    return layer(x) if layer.weight.dtype == x.dtype else F.linear(x, layer.weight.to(x.dtype))  # type: ignore[no-any-return]
+    return layer(x) if layer.weight.dtype == x.dtype else F.linear(x, layer.weight.to(x.dtype))
 
 
 # ---------------------------------------------------------------- adding, finding
 
 
-def add_lora(transformer: MosaicTransformer, spec: LoraSpec, dtype: torch.dtype | None = torch.float32) -> None:
-    """Put low-rank pairs on the targets (A Gaussian, B zero), freeze all else. dtype: of the pairs, None: the base's.
+def add_lora(
+    transformer: MosaicTransformer, spec: LoraSpec, dtype: torch.dtype | None = torch.float32
+) -> None:
+    """Put low-rank pairs on the targets (A Gaussian, B zero) and freeze all else.
 
-    ValueError if a target names no module, or if there is a LoRA already.
+    dtype: the pairs'; None takes the base's. ValueError if a target names no module, or a LoRA is there.
     """
     if ADAPTER in getattr(transformer, "peft_config", {}):
         raise ValueError("The transformer has a LoRA already: remove it first (transformer.unload_lora()).")
@@ -121,7 +126,8 @@ def add_lora(transformer: MosaicTransformer, spec: LoraSpec, dtype: torch.dtype 
         target_modules="|".join(re.escape(name) for name in names),
     )
     transformer.requires_grad_(False)
-    transformer.add_adapter(config, ADAPTER)
+    with transformer.device:
+        transformer.add_adapter(config, ADAPTER)
     for parameter in lora_parameters(transformer):
         parameter.requires_grad_(True)
         parameter.data = parameter.data.to(dtype or parameter.dtype)
@@ -146,15 +152,23 @@ def module_names(transformer: nn.Module, targets: Iterable[str]) -> list[str]:
     return list(found)
 
 
+def base_state(_: nn.Module, state: dict[str, Tensor], *__: Any) -> None:
+    """A state dict without LoRA, in place: the base weights by the names they have alone (a post-hook)."""
+    for key in list(state):
+        value = state.pop(key)
+        if ".lora_" not in key:
+            state[key.replace(".base_layer.", ".")] = value
+
+
 # ---------------------------------------------------------------- files
 
 
 def lora_state(transformer: nn.Module, adapter: str = ADAPTER) -> dict[str, Tensor]:
-    """Low-rank weights under their names in a file: transformer.<module>.lora_A.weight (r, in), .lora_B (out, r)."""
-    layers = ((n, m) for n, m in transformer.named_modules() if isinstance(m, LoraLayer) and adapter in m.lora_A)
+    """Low-rank weights by name: transformer.<module>.lora_A.weight (r, in), ….lora_B.weight (out, r)."""
     return {
         f"{PREFIX}{name}.lora_{side}.weight": getattr(layer, f"lora_{side}")[adapter].weight
-        for name, layer in layers
+        for name, layer in transformer.named_modules()
+        if isinstance(layer, LoraLayer) and adapter in layer.lora_A
         for side in "AB"
     }
 
@@ -171,8 +185,8 @@ def save_lora(
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    tensors = {key: value.detach().to("cpu", dtype or value.dtype).contiguous() for key, value in state.items()}
-    save_file(tensors, partial, metadata=header)
+    tensors = {key: value.detach().to("cpu", dtype or value.dtype) for key, value in state.items()}
+    save_file({key: value.contiguous() for key, value in tensors.items()}, partial, metadata=header)
     partial.replace(path)
 
 
@@ -192,27 +206,31 @@ def load_lora(transformer: MosaicTransformer, path: str | Path) -> LoraMetadata:
 def load_lora_state(
     transformer: MosaicTransformer, state: Mapping[str, Tensor], targets: tuple[str, ...] | None = None
 ) -> None:
-    """As `load_lora`, from tensors. targets: the modules it must hold; None: the transformer's own `lora_targets`."""
+    """As `load_lora`, from tensors. targets: the modules it must hold, by default the transformer's own."""
+    state = diffusers_lora(state)
     check_lora_state(transformer, state, module_names(transformer, targets or transformer.lora_targets))
     if ADAPTER in getattr(transformer, "peft_config", {}):
         transformer.delete_adapters(ADAPTER)
-    transformer.load_lora_adapter(dict(state), prefix=PREFIX[:-1], adapter_name=ADAPTER, low_cpu_mem_usage=True)
+    options = {"prefix": PREFIX[:-1], "adapter_name": ADAPTER, "low_cpu_mem_usage": True}
+    transformer.load_lora_adapter(state, **options)
     transformer.set_adapter(ADAPTER)
 
 
 def check_lora_state(transformer: nn.Module, state: Mapping[str, Tensor], names: Iterable[str]) -> None:
     """ValueError for a missing or foreign key, or a shape that does not fit its module."""
     expected = {f"{PREFIX}{name}.lora_{side}.weight" for name in names for side in "AB"}
-    for problem, keys in (("lacks", expected - state.keys()), ("has the foreign key", state.keys() - expected)):
+    missing, foreign = expected - state.keys(), state.keys() - expected
+    for problem, keys in (("lacks the key", missing), ("has the foreign key", foreign)):
         if keys:
             more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
             raise ValueError(f'This LoRA does not fit the transformer: it {problem} "{min(keys)}"{more}.')
-    for key, value in state.items():
-        layer = transformer.get_submodule(_module_of(key))
+    for key in (key for key in state if ".lora_A." in key):
+        layer: Any = transformer.get_submodule(_module_of(key))
         base = layer.get_base_layer() if isinstance(layer, LoraLayer) else layer
-        side, width = (1, base.in_features) if ".lora_A." in key else (0, base.out_features)
-        if value.ndim != 2 or value.shape[side] != width:
-            raise ValueError(f'This LoRA does not fit the transformer: "{key}" is {tuple(value.shape)}, not {width} wide.')
+        down, up = (tuple(state[k].shape) for k in (key, key.replace(".lora_A.", ".lora_B.")))
+        if (down[1:], up[:1], up[1:]) != ((base.in_features,), (base.out_features,), down[:1]):
+            shapes = f"{down} and {up}, not (r, {base.in_features}) and ({base.out_features}, r)"
+            raise ValueError(f'This LoRA does not fit the transformer: "{key}" and its pair are {shapes}.')
 
 
 def _module_of(key: str) -> str:

@@ -1,7 +1,8 @@
 """Keys and values of isolated references, computed once per subject: for any slot, step, prompt and seed.
 
-Keys are kept before rotary positions, so that a reference can sit in any slot. Exact only where references see
-nothing but themselves (`isolated`) and, across prompts, where their pooled text vector is the null vector.
+Keys are kept before rotary positions, so that a reference can sit in any slot. Exact only where references
+see nothing but themselves (`isolated`) and, across prompts, where their pooled text vector is null; among
+themselves only distances count, so any position scheme will do that shifts a reference as a whole.
 B batch, R tokens of one reference, H heads, D head width, N blocks.
 """
 
@@ -25,9 +26,15 @@ if TYPE_CHECKING:
     from mosaic.model.transformer import MosaicTransformer
 
 
+REFUSED = (
+    'References see the noisy target under "{}" visibility, so their keys and values change at every step: '
+    'only "isolated" weights can be cached.'
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceCache:
-    """keys, values: (B, ΣR, H, D) of each block, for one reference or several in their order; B may be 1 for all."""
+    """keys, values: (B, ΣR, H, D) of each block, of one reference or several in order; B may be 1."""
 
     grids: tuple[Grid, ...]
     keys: tuple[Tensor, ...]
@@ -38,7 +45,7 @@ class ReferenceCache:
     def join(cls, caches: Sequence[ReferenceCache]) -> ReferenceCache:
         """One cache of all references, in the given order. ValueError if they come from different weights."""
         if any(cache.metadata != caches[0].metadata for cache in caches):
-            raise ValueError("These reference caches were made by different weights: encode the references again.")
+            raise ValueError("These caches were made by different weights: encode the references again.")
         if len(caches) == 1:
             return caches[0]
         return cls(
@@ -52,15 +59,24 @@ class ReferenceCache:
         """Keys and values of one block, double blocks first."""
         return self.keys[index], self.values[index]
 
-    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> ReferenceCache:
+    def to(
+        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> ReferenceCache:
         """Moved and cast."""
         keys, values = (tuple(x.to(device, dtype) for x in side) for side in (self.keys, self.values))
         return ReferenceCache(grids=self.grids, keys=keys, values=values, metadata=self.metadata)
 
     def check(self, layout: TokenLayout, batch: int) -> None:
-        """ValueError unless it holds the layout's references for the batch."""
+        """ValueError unless it holds the layout's references, exactly and for the batch."""
+        if layout.visibility is not Visibility.ISOLATED:
+            raise ValueError(REFUSED.format(layout.visibility))
+        if layout.positions is Positions.FREQUENCY:
+            raise ValueError(
+                "References with a rotary base of their own depend on their slot: no cache fits."
+            )
         if self.grids != layout.references:
-            raise ValueError(f"The cache holds references of {_sizes(self.grids)} tokens, the layout {_sizes(layout.references)}.")
+            held, wanted = _sizes(self.grids), _sizes(layout.references)
+            raise ValueError(f"The cache holds references of {held} tokens, the layout {wanted}.")
         if len(self.keys[0]) not in (1, batch):
             raise ValueError(f"The cache was made for a batch of {len(self.keys[0])}, not {batch}.")
 
@@ -72,12 +88,14 @@ def encode_reference(
     pooled: Tensor | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> ReferenceCache:
-    """The cache of one isolated reference: packed latents (B, R, C) on its grid. pooled (B, ·): None, the null vector."""
+    """The cache of one isolated reference, packed latents (B, R, C) on its grid.
+
+    pooled (B, ·): its pooled text vector; None is the null vector, the same for all prompts.
+    metadata: which weights made it, compared when caches are joined.
+    """
     if pooled is None:
         pooled = reference.new_zeros(len(reference), transformer.config.pooled_projection_dim)
-    layout = TokenLayout(
-        text=0, target=Grid(1, 1), references=(grid,), visibility=Visibility.ISOLATED, positions=Positions.WIDTH
-    )
+    layout = TokenLayout(text=0, target=grid, references=(grid,), visibility=Visibility.ISOLATED)
     with torch.no_grad():
         kept = transformer.encode([reference], pooled, layout)
     keys, values = zip(*kept, strict=True)
@@ -85,7 +103,7 @@ def encode_reference(
 
 
 def save_cache(cache: ReferenceCache, path: str | Path) -> None:
-    """Write as safetensors, whole or not at all: key.<block>, value.<block>, grids and weights in the header."""
+    """Write as safetensors, whole or not at all: key.<block>, value.<block>, the rest in the header."""
     sides = (("key", cache.keys), ("value", cache.values))
     tensors = {f"{side}.{i}": x.detach().cpu().contiguous() for side, xs in sides for i, x in enumerate(xs)}
     grids = json.dumps([[grid.height, grid.width] for grid in cache.grids])

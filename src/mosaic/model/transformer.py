@@ -1,12 +1,13 @@
 """FLUX's transformer over a packed sequence of text, target and references, on diffusers' weights.
 
-B batch, K references, P points, S text, T target, R tokens of one reference, L packed length, C channels, M width,
-J text channels. Loading from a hub, quantisation, offloading and the names in a state dict are diffusers'.
+B batch, K references, P points, S text, T target, R tokens of one reference, L packed length, C channels,
+M width, J text channels. Loading from a hub, quantisation, offloading and state dicts are diffusers'.
 """
 
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,11 +18,11 @@ from diffusers import FluxTransformer2DModel
 from diffusers.models.transformers.transformer_flux import FluxPosEmbed
 from torch import Tensor
 
-from mosaic.model.attention import BACKENDS, Pattern, Probe, ProbePlan, Rotary, RowMean, cat_tokens
+from mosaic.model.attention import BACKENDS, Pattern, Probe, ProbePlan, Rotary, RowMean
 from mosaic.model.blocks import Context, DoubleBlock, KeysValues, SingleBlock
 from mosaic.model.layout import TokenLayout, Visibility
-from mosaic.model.lora import routed
-from mosaic.model.reference_cache import ReferenceCache
+from mosaic.model.lora import base_state, routed
+from mosaic.model.reference_cache import REFUSED, ReferenceCache
 
 RELEASED_TARGETS = (
     "x_embedder",
@@ -42,31 +43,38 @@ RELEASED_TARGETS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransformerOutput:
-    """velocity (B, T, C), predicted noise − clean; rows (B, K, P, T) and block_rows (N, B, K, P, T) if probed."""
+    """velocity (B, T, C), noise − clean; where probed, rows (B, K, P, T) and block_rows (N, B, K, P, T)."""
 
     velocity: Tensor
     rows: Tensor | None = None
     block_rows: Tensor | None = None
 
 
-class MosaicTransformer(FluxTransformer2DModel):  # type: ignore[misc]
+class MosaicTransformer(FluxTransformer2DModel):
     """diffusers' FLUX transformer with a packed forward; without references it is FLUX."""
 
     _no_split_modules = ["DoubleBlock", "SingleBlock"]  # noqa: RUF012 (diffusers' own names)
     _repeated_blocks = ["DoubleBlock", "SingleBlock"]  # noqa: RUF012
     lora_targets = RELEASED_TARGETS
 
-    @functools.wraps(FluxTransformer2DModel.__init__)
+    @functools.wraps(FluxTransformer2DModel.__init__)  # type: ignore[misc]  # its signature is the config's
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.attention = "sdpa"
-        for block in self.transformer_blocks:  # same modules and names, our forward
+        self.adopt(self)
+
+    @classmethod
+    def adopt(cls, model: FluxTransformer2DModel) -> MosaicTransformer:
+        """The same model, modules and names, with our forward. One that is ours already is left as it is."""
+        model.__class__ = cls if type(model) is FluxTransformer2DModel else type(model)
+        model.attention = getattr(model, "attention", "sdpa")
+        for block in model.transformer_blocks:
             block.__class__ = DoubleBlock
-        for block in self.single_transformer_blocks:
+        for block in model.single_transformer_blocks:
             block.__class__ = SingleBlock
+        return model
 
     def use_attention(self, backend: str) -> None:
-        """"sdpa", or "math" (faster for bf16 on CPU). ValueError for another."""
+        """Choose "sdpa" or "math" (faster for bf16 on CPU). ValueError for another."""
         if backend not in BACKENDS:
             raise ValueError(f'The attention backend must be one of {sorted(BACKENDS)}, not "{backend}".')
         self.attention = backend
@@ -77,12 +85,22 @@ class MosaicTransformer(FluxTransformer2DModel):  # type: ignore[misc]
 
     def fuse_lora(self, *_: Any, **__: Any) -> None:
         """Refused: merged weights would adapt text and target as well."""
-        raise ValueError("This LoRA acts on reference tokens alone and cannot be fused into the base weights.")
+        raise ValueError(
+            "A LoRA on reference tokens alone cannot be fused into the weights all tokens share."
+        )
+
+    def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
+        """Save the base weights as diffusers would; a LoRA has a file of its own (`save_lora`)."""
+        hook = self.register_state_dict_post_hook(base_state)
+        try:
+            super().save_pretrained(*args, **kwargs)
+        finally:
+            hook.remove()
 
     def to_json_string(self) -> str:
         """The config under diffusers' class name, so that diffusers reads the folder too."""
-        name, diffusers_name = type(self).__name__, FluxTransformer2DModel.__name__
-        return str(super().to_json_string().replace(f'"_class_name": "{name}"', f'"_class_name": "{diffusers_name}"'))
+        config = json.loads(super().to_json_string()) | {"_class_name": FluxTransformer2DModel.__name__}
+        return json.dumps(config, indent=2, sort_keys=True) + "\n"
 
     def forward(
         self,
@@ -100,44 +118,38 @@ class MosaicTransformer(FluxTransformer2DModel):  # type: ignore[misc]
     ) -> TransformerOutput:
         """Predict the velocity of the target, and read the probe's attention rows.
 
-        target (B, T, C) noisy packed latents; text (B, S, J); pooled (B, ·); timestep (B,) in [0, 1], the noise
-        level; guidance (B,), embedded, where the config says guidance_embeds, else None. references: (B, R_k, C)
-        clean packed latents in the layout's order; or cache, what `encode_reference` made of them (isolated only).
-        reference_pooled (B, ·): None takes the prompt's, zeros are the null vector. ValueError where these disagree.
+        target (B, T, C): noisy packed latents; text (B, S, J); pooled (B, ·); timestep (B,): noise level in
+        [0, 1]; guidance (B,): embedded where the config says guidance_embeds, else None.
+        references: clean packed latents (B, R_k, C) in the layout's order, or their cache (isolated only).
+        reference_pooled (B, ·): None takes the prompt's, zeros the null vector. ValueError if these clash.
         """
         self._check(target, text, layout, references, guidance, cache)
-        pattern = Pattern.of(layout, self.attention)
-        tokens = routed(self.x_embedder, cat_tokens([target, *references]), layout.target.size)
-        main = self._vector(timestep, guidance, pooled, tokens.dtype)
-        vectors = [main]
+        tokens = routed(self.x_embedder, torch.cat([target, *references], dim=1), layout.target.size)
+        vectors = [self._vector(timestep, guidance, pooled, tokens.dtype)]
         if references:
-            vectors.append(self._reference_vector(pooled if reference_pooled is None else reference_pooled, tokens.dtype))
-        context = Context(
-            vector=F.silu(torch.stack(vectors, dim=1)), rotary=rotary(self.pos_embed, layout, tokens.device), pattern=pattern
-        )
+            pooled = pooled if reference_pooled is None else reference_pooled
+            vectors.append(self._reference_vector(pooled, tokens.dtype))
+        context = self._context(vectors, layout, tokens.device)
         plan = None if probe is None else ProbePlan.of(probe, layout)
-        rows = self._rows(probe)
+        rows = self._rows(probe, cache)
         packed, _ = self._stream(self.context_embedder(text), tokens, context, plan, rows, cache)
-        velocity = self.proj_out(self.norm_out(packed[:, layout.target_span.slice], main))
+        velocity = self.proj_out(self.norm_out(packed[:, layout.target_span.slice], vectors[0]))
         k = len(layout.references)
         return TransformerOutput(velocity=velocity, rows=rows.mean(k), block_rows=rows.stacked(k))
 
-    def encode(
-        self, references: Sequence[Tensor], pooled: Tensor, layout: TokenLayout
-    ) -> list[KeysValues]:
-        """Keys (before rotary positions) and values of isolated references, block by block, each (B, ΣR, H, D)."""
+    def encode(self, references: Sequence[Tensor], pooled: Tensor, layout: TokenLayout) -> list[KeysValues]:
+        """Keys (before rotary positions) and values of isolated references, block by block, (B, ΣR, H, D).
+
+        references (B, R_k, C), pooled (B, ·). ValueError under another visibility than `isolated`.
+        """
         if layout.visibility is not Visibility.ISOLATED:
-            raise ValueError(CACHE_REFUSED.format(layout.visibility))
-        tokens = routed(self.x_embedder, cat_tokens(references), 0)
+            raise ValueError(REFUSED.format(layout.visibility))
+        tokens = routed(self.x_embedder, torch.cat(list(references), dim=1), 0)
         vector = self._reference_vector(pooled, tokens.dtype)
-        tables = rotary(self.pos_embed, layout, tokens.device)
-        context = Context(
-            vector=F.silu(torch.stack([vector, vector], dim=1)),
-            rotary=(tables[0][layout.main :], tables[1][layout.main :]),
-            pattern=Pattern.of(layout, self.attention).alone(),
-            keep=True,
-        )
-        _, kept = self._stream(tokens[:, :0], tokens, context, None, self._rows(None), None)
+        context = self._context([vector, vector], layout, tokens.device)
+        tables = (context.rotary[0][layout.main :], context.rotary[1][layout.main :])
+        context = context._replace(rotary=tables, pattern=context.pattern.alone(), keep=True)
+        _, kept = self._stream(tokens[:, :0], tokens, context, None, self._rows(None, None), None)
         return kept
 
     # ------------------------------------------------------------ parts
@@ -172,16 +184,27 @@ class MosaicTransformer(FluxTransformer2DModel):  # type: ignore[misc]
             return self._gradient_checkpointing_func(block, *args)
         return block(*args)
 
-    def _rows(self, probe: Probe | None) -> RowMean:
+    def _context(self, vectors: list[Tensor], layout: TokenLayout, device: torch.device) -> Context:
+        return Context(
+            vector=F.silu(torch.stack(vectors, dim=1)),
+            rotary=rotary(self.pos_embed, layout, device),
+            pattern=Pattern.of(layout, self.attention),
+        )
+
+    def _rows(self, probe: Probe | None, cache: ReferenceCache | None) -> RowMean:
         if probe is None:
             return RowMean(blocks=frozenset())
+        if cache is not None and probe.direction == "ref_to_target":
+            raise ValueError('Cached references have no queries to probe: use direction "target_to_ref".')
         chosen = probe.chosen(len(self.transformer_blocks), len(self.single_transformer_blocks))
         return RowMean(blocks=chosen, keep=probe.per_block)
 
-    def _vector(self, timestep: Tensor, guidance: Tensor | None, pooled: Tensor, dtype: torch.dtype) -> Tensor:
+    def _vector(
+        self, timestep: Tensor, guidance: Tensor | None, pooled: Tensor, dtype: torch.dtype
+    ) -> Tensor:
         """Time, guidance and pooled text → (B, M). Scaled by 1000 after the cast, as in diffusers."""
         scaled = [x.to(dtype) * 1000 for x in (timestep, guidance) if x is not None]
-        return self.time_text_embed(*scaled, pooled)  # type: ignore[no-any-return]
+        return self.time_text_embed(*scaled, pooled)
 
     def _reference_vector(self, pooled: Tensor, dtype: torch.dtype) -> Tensor:
         """Every reference stands at noise level 0 and guidance 1: (B, M)."""
@@ -199,28 +222,19 @@ class MosaicTransformer(FluxTransformer2DModel):  # type: ignore[misc]
         cache: ReferenceCache | None,
     ) -> None:
         if cache is not None:
-            if layout.visibility is not Visibility.ISOLATED:
-                raise ValueError(CACHE_REFUSED.format(layout.visibility))
             cache.check(layout, len(target))
         sizes = () if cache is not None else tuple(grid.size for grid in layout.references)
         given = tuple(reference.shape[1] for reference in references)
         if (target.shape[1], text.shape[1], given) != (layout.target.size, layout.text, sizes):
-            raise ValueError(
-                f"The layout has {layout.text} text, {layout.target.size} target and {list(sizes)} reference tokens, "
-                f"the tensors {text.shape[1]}, {target.shape[1]} and {list(given)}."
-            )
+            planned = f"{layout.text} text, {layout.target.size} target and {list(sizes)} reference tokens"
+            tensors = f"{text.shape[1]}, {target.shape[1]} and {list(given)}"
+            raise ValueError(f"The layout has {planned}, the tensors have {tensors}.")
         if (guidance is None) == bool(self.config.guidance_embeds):
             raise ValueError("Give a guidance exactly when the model embeds it (config.guidance_embeds).")
 
 
-CACHE_REFUSED = (
-    'References see the noisy target under "{}" visibility, so their keys and values change at every step: '
-    'only "isolated" weights can be cached.'
-)
-
-
 def rotary(embed: FluxPosEmbed, layout: TokenLayout, device: torch.device) -> Rotary:
-    """Cosines and sines of the layout's ids, float32 (L, D); ids stay integers until here, exact at any size."""
+    """Cosines and sines of the layout's ids, float32 (L, D). Ids are integers until here: exact."""
     cos, sin = embed(layout.ids().to(device))
     for span, factor in zip(layout.reference_spans, layout.base_factors(), strict=True):
         if factor != 1:

@@ -73,12 +73,10 @@ def whitened(picture: Image.Image, tolerance: int) -> Image.Image:
     return Image.fromarray(image)
 
 
-def noisy_white_border(picture: Image.Image, noise: int = 12) -> bool:
-    """Whether a border meant to be white is only nearly so, as JPEG leaves it; the box then grows."""
-    image = np.asarray(on_white(picture))
+def noisy_white_border(image: Picture, noise: int = 12) -> bool:
+    """Whether a border meant to be white is only nearly so, as JPEG leaves it; the foreground's box grows."""
     border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
-    low = int(border.min(initial=WHITE))
-    return WHITE - noise <= low < WHITE
+    return WHITE - noise <= int(border.min()) < WHITE
 
 
 def cut_out(picture: Image.Image, segmenter: Segmenter | None = None) -> Image.Image:

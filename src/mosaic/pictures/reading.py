@@ -1,4 +1,4 @@
-"""Any picture file that Pillow reads, as an upright 8-bit picture in mode RGB, or RGBA where it has transparency."""
+"""Any picture file that Pillow reads, as an upright 8-bit picture: RGB, or RGBA where it has transparency."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _plain(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     if not image.has_transparency_data:
         return _to_srgb(image, profile)
-    image = image.convert("RGBA")
+    image = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
     color = _to_srgb(image.convert("RGB"), profile)
     color.putalpha(image.getchannel("A"))
     return color
@@ -67,7 +67,7 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
             return ImageCms.profileToProfile(image, source, _srgb(), outputMode="RGB") or image
-        except ImageCms.PyCMSError:
+        except (ImageCms.PyCMSError, OSError):
             pass  # a broken profile, or one of another mode: the numbers are what we have
     return image.convert("RGB") if image.mode != "RGB" else image.copy()
 

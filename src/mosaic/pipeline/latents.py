@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from mosaic.geometry import Grid
-from mosaic.model.checkpoint import pack_latents, unpack_latents
+from mosaic.model.latents import pack_latents, scale_latents, unpack_latents, unscale_latents
 from mosaic.sample import Picture
 
 
@@ -17,14 +17,13 @@ def encode_picture(vae: AutoencoderKL, picture: Picture, device: torch.device) -
     """uint8 (H, W, 3) → (1, T, 64), scaled: the posterior's mode, so that a picture is always the same."""
     pixels = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None]
     latents = vae.encode(pixels.to(device, vae.dtype) / 127.5 - 1).latent_dist.mode()
-    return pack_latents((latents - (vae.config.shift_factor or 0)) * vae.config.scaling_factor)
+    return pack_latents(scale_latents(latents, vae.config))
 
 
 def decode_picture(vae: AutoencoderKL, latents: Tensor, grid: Grid) -> Image.Image:
     """(1, T, 64), scaled → RGB."""
-    unpacked = unpack_latents(latents.to(vae.dtype), grid)
-    unscaled = unpacked / vae.config.scaling_factor + (vae.config.shift_factor or 0)
-    pixels = vae.decode(unscaled, return_dict=False)[0][0].float()
+    unpacked = unscale_latents(unpack_latents(latents.to(vae.dtype), grid), vae.config)
+    pixels = vae.decode(unpacked, return_dict=False)[0][0].float()
     pixels = (pixels / 2 + 0.5).clamp(0, 1).permute(1, 2, 0).cpu().numpy()
     return Image.fromarray((pixels * 255).round().astype(np.uint8))
 

@@ -227,7 +227,7 @@ class MosaicPipeline(DiffusionPipeline):
         embedded = bool(self.transformer.config.guidance_embeds)
         shifted = bool(self.scheduler.config.use_dynamic_shifting)
         default_steps, default_guidance = defaults(few_steps=not (embedded or shifted))
-        steps = check_steps(steps or self.config.default_steps or default_steps)
+        steps = check_steps(self.config.default_steps or default_steps if steps is None else steps)
         if guidance is None:
             guidance = self.config.default_guidance
         guidance = check_guidance(default_guidance if guidance is None else guidance)
@@ -257,19 +257,18 @@ class MosaicPipeline(DiffusionPipeline):
         reader = None if attention is None else AttentionReader(attention, layout, plan.sigmas)
 
         def velocity(latents: Tensor, sigma: float) -> Tensor:
-            probe = reader and reader.look_probe(sigma, device)
+            probe = None if reader is None else reader.look_probe(sigma, device)
             value, rows = plan.velocity(self.transformer, latents, sigma, probe)
-            if reader is not None and rows is not None:
+            if reader is not None:
                 reader.add_looks(rows)
-            if reader is not None and (probe := reader.owner_probe(sigma, device)) is not None:
-                out = plan.full.run(self.transformer, latents, sigma, plan.input, probe)
-                reader.add_owners(out.rows)
+                if (probe := reader.owner_probe(sigma, device)) is not None:
+                    reader.add_owners(plan.full.run(self.transformer, latents, sigma, plan.input, probe).rows)
             return value
 
         noise = noise_of(seed, layout.target, self.vae.config.latent_channels).to(device)
         latents = euler(velocity, noise, plan.sigmas, callback)
         image = decode_picture(self.vae, latents, layout.target)
-        return MadePicture(image=image, seed=seed, attention=reader and reader.result())
+        return MadePicture(image=image, seed=seed, attention=None if reader is None else reader.result())
 
     # ------------------------------------------------------------ references
 
@@ -321,7 +320,7 @@ class MosaicPipeline(DiffusionPipeline):
         if references and self.lora is None:
             logger.warning("This model has no LoRA for references and will hardly follow them: give one.")
         lora = self.lora or LoraMetadata()
-        asked = {"visibility": visibility, "positions": positions}
+        asked: dict[str, Any] = {"visibility": visibility, "positions": positions}
         for name, value in asked.items():
             if references and self.lora is not None and value not in (None, getattr(lora, name)):
                 logger.warning(f"The LoRA was trained with {getattr(lora, name)} {name}, not {value}.")

@@ -89,13 +89,15 @@ class AttentionReader:
         tokens = torch.arange(each * k, device=device).clamp(max=size - 1).view(1, k, each)
         return Probe(tokens=tokens, blocks=self.request.blocks, direction="target_to_ref")
 
-    def add_looks(self, rows: Tensor) -> None:
-        """(1, K, P, T)."""
-        self._looks.add(rows[0])
+    def add_looks(self, rows: Tensor | None) -> None:
+        """(1, K, P, T), where this step was probed."""
+        if rows is not None:
+            self._looks.add(rows[0])
 
-    def add_owners(self, rows: Tensor) -> None:
+    def add_owners(self, rows: Tensor | None) -> None:
         """(1, K, ⌈T/K⌉, ΣR)."""
-        self._map.add(rows[0].flatten(0, 1)[: self.layout.target.size])
+        if rows is not None:
+            self._map.add(rows[0].flatten(0, 1)[: self.layout.target.size])
 
     def result(self) -> Attention:
         sizes = [grid.size for grid in self.layout.references]

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from itertools import count
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from mosaic.sample import Correspondence, Reference, Sample, Subject
@@ -39,13 +38,19 @@ def generator(seed: int, *index: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence((seed, *index)))
 
 
-def shoot(compositions: tuple[Composition, ...], size: int, reference_size: int, device: str = "cpu") -> tuple[Render, Render]:
+def shoot(
+    compositions: tuple[Composition, ...], size: int, reference_size: int, device: str = "cpu"
+) -> tuple[Render, Render]:
     """Renders of the targets (B scenes) and of the references (B·K scenes, sample-major)."""
     target = render([c.scene for c in compositions], size, size, device)
-    return target, render([r for c in compositions for r in c.references], reference_size, reference_size, device)
+    return target, render(
+        [r for c in compositions for r in c.references], reference_size, reference_size, device
+    )
 
 
-def make_batch(compositions: tuple[Composition, ...], size: int, reference_size: int, device: str = "cpu") -> ToyBatch:
+def make_batch(
+    compositions: tuple[Composition, ...], size: int, reference_size: int, device: str = "cpu"
+) -> ToyBatch:
     """The batch of compositions that all have the same number of toys."""
     batch, subjects = len(compositions), len(compositions[0].references)
     target, references = shoot(compositions, size, reference_size, device)
@@ -75,13 +80,23 @@ def batches(
     start: int = 0,
     device: str = "cpu",
 ) -> Iterator[ToyBatch]:
-    """An endless stream; batch n holds samples n·batch … and depends on nothing else, `start` skips to batch n."""
+    """An endless stream from batch `start` on; batch n depends on the seed and n, not on what came before."""
     for n in count(start):
         draws = [generator(seed, subjects, n * batch + i) for i in range(batch)]
-        yield make_batch(tuple(compose(rng, subjects, Split(split)) for rng in draws), size, reference_size, device)
+        yield make_batch(
+            tuple(compose(rng, subjects, Split(split)) for rng in draws), size, reference_size, device
+        )
 
 
-def sample(seed: int, *, subjects: int, index: int = 0, size: int = 128, reference_size: int = 128, split: str = "train") -> Sample:
+def sample(
+    seed: int,
+    *,
+    subjects: int,
+    index: int = 0,
+    size: int = 128,
+    reference_size: int = 128,
+    split: str = "train",
+) -> Sample:
     """One sample with up to 256 points a reference, spread over what both pictures show."""
     composition = compose(generator(seed, subjects, index), subjects, Split(split))
     target, references = shoot((composition,), size, reference_size)
@@ -91,7 +106,11 @@ def sample(seed: int, *, subjects: int, index: int = 0, size: int = 128, referen
         key=f"toybox-{seed}-{subjects}-{index:06d}",
         target=target.picture[0].numpy(),
         references=tuple(
-            Reference(subject=Subject(name=toy.species, id=f"{index}-{k}"), image=references.picture[k].numpy(), mask=masks[k])
+            Reference(
+                subject=Subject(name=toy.species, id=f"{index}-{k}"),
+                image=references.picture[k].numpy(),
+                mask=masks[k],
+            )
             for k, toy in enumerate(composition.scene.toys)
         ),
         target_masks=tuple(target.masks(subjects)[0].numpy()) if subjects else (),

@@ -1,4 +1,4 @@
-"""Exact correspondences between renders: where each visible spot of a reference is in the target, or that it is hidden.
+"""Exact correspondences between renders: where each spot of a reference is in the target, if it shows.
 
 Letters: B samples, K references a sample, R reference tokens, T target tokens, P points.
 """
@@ -18,7 +18,8 @@ FEWEST = 3  # pixels of a reference token that must land in a target token to co
 class Matches:
     """Reference pixels with a visible place in the target; M of them.
 
-    `sample` and `reference` (M,) say which; `here` and `there` (M, 2) are (x, y) in [0, 1]² of reference and target.
+    `sample` and `reference` (M,) say which; `here` and `there` (M, 2) are (x, y) in [0, 1]² of the reference
+    and of the target.
     """
 
     sample: Tensor
@@ -50,7 +51,9 @@ def match(target: Render, references: Render, count: int) -> Matches:
     return Matches(sample[shown], which[shown], here[shown], there[shown])
 
 
-def tally(matches: Matches, batch: int, count: int, reference_grid: tuple[int, int], target_grid: tuple[int, int]) -> Tensor:
+def tally(
+    matches: Matches, batch: int, count: int, reference_grid: tuple[int, int], target_grid: tuple[int, int]
+) -> Tensor:
     """How many matched pixels lead from each reference token to each target token: (B, K, R, T) int."""
     r, t = reference_grid[0] * reference_grid[1], target_grid[0] * target_grid[1]
     here, there = _token(matches.here, reference_grid), _token(matches.there, target_grid)
@@ -64,7 +67,7 @@ def _token(point: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def points(counts: Tensor, limit: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The `limit` strongest points a reference from a tally (B, K, R, T): (reference, target, valid), each (B, K, limit).
+    """The `limit` strongest points of each reference: reference, target, valid, each (B, K, limit).
 
     Eq. 2: a target token that several references reach belongs to the one that reaches it with most pixels.
     """

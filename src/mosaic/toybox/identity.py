@@ -108,7 +108,7 @@ def _draw(rng: np.random.Generator) -> Identity:
 
 
 def _other_colour(rng: np.random.Generator, primary: int, *, worn: int) -> int:
-    """A colour that shows on the primary one; 0 for what is not worn, so that equal looks are equal values."""
+    """A colour that shows on the primary one; 0 for what is not worn: equal looks are equal values."""
     return int((primary + 1 + rng.integers(len(COLOURS) - 1)) % len(COLOURS)) if worn else 0
 
 
@@ -123,7 +123,11 @@ def vary(identity: Identity, attribute: str, rng: np.random.Generator) -> Identi
         value = int((current + 1 + rng.integers(count - 1)) % count)
         changed = replace(identity, **{attribute: value})
         if attribute == "accessory":
-            colour = changed.accessory_colour if current and value else _other_colour(rng, identity.primary, worn=value)
+            colour = (
+                changed.accessory_colour
+                if current and value
+                else _other_colour(rng, identity.primary, worn=value)
+            )
             changed = replace(changed, accessory_colour=colour)
         return changed
     taken = {identity.primary, identity.secondary, identity.accent, current}

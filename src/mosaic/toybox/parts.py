@@ -1,6 +1,7 @@
 """The building blocks of a toy: solids with a place, a size, a colour and perhaps a joint.
 
-Toy frame: x to the toy's left hand (the viewer's right), y to its front, z up; it stands on z = 0 and is about one unit tall.
+Toy frame: x to the toy's left hand (the viewer's right), y to its front, z up; it stands on z = 0 and is
+about one unit tall.
 """
 
 from collections.abc import Sequence
@@ -98,7 +99,9 @@ def box(paint: Paint, centre: Vector, half: Vector, tilt: Vector = (0, 0, 0)) ->
     return Part(Solid.BOX, paint, centre, half, tilt)
 
 
-def cone(paint: Paint, centre: Vector, radius: float, height: float, top: float = 1.0, tilt: Vector = (0, 0, 0)) -> Part:
+def cone(
+    paint: Paint, centre: Vector, radius: float, height: float, top: float = 1.0, tilt: Vector = (0, 0, 0)
+) -> Part:
     """A cylinder, or a cone whose top radius is `top` times the bottom one; `height` is the whole height."""
     return Part(Solid.CONE, paint, centre, (radius, radius, height / 2), tilt, top)
 
@@ -125,7 +128,11 @@ def mirrored(*parts: Part) -> list[Part]:
         replace(
             part,
             centre=(-part.centre[0], *part.centre[1:]),
-            tilt=(part.tilt[0], -part.tilt[1], 180 - part.tilt[2] if part.solid is Solid.CAPSULE else -part.tilt[2]),
+            tilt=(
+                part.tilt[0],
+                -part.tilt[1],
+                180 - part.tilt[2] if part.solid is Solid.CAPSULE else -part.tilt[2],
+            ),
             joint=other.get(part.joint, part.joint),
             pivot=(-part.pivot[0], *part.pivot[1:]),
         )

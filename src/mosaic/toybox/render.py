@@ -3,8 +3,8 @@
 Letters: B scenes, N parts of all scenes, F fragments (a ray on a part), H, W sub-sampled rows and columns.
 
 Each part is tried only on the pixels its bounding box covers; the nearest hit of a pixel is found by one
-scatter-minimum over keys that hold depth in their upper and the part in their lower half. Beside the picture a
-render keeps what every sub-pixel shows: which part, where on it (unit-frame coordinates) and how deep.
+scatter-minimum over keys that hold depth in their upper and the part in their lower half. Beside the picture
+a render keeps what every sub-pixel shows: which part, where on it (unit-frame coordinates) and how deep.
 """
 
 from collections.abc import Sequence
@@ -93,7 +93,9 @@ def render(scenes: Sequence[Scene], height: int, width: int, device: str | torch
 
 
 def _gather(scenes: Sequence[Scene], device: str | torch.device) -> tuple[Parts, View]:
-    columns: dict[str, list[np.ndarray]] = {name: [] for name in ("scene", "toy", "frame", "pattern", "pattern_rgb")}
+    columns: dict[str, list[np.ndarray]] = {
+        name: [] for name in ("scene", "toy", "frame", "pattern", "pattern_rgb")
+    }
     models: list[Model] = []
     first, count = np.full((len(scenes), 9), -1), 0
     for s, scene in enumerate(scenes):
@@ -108,19 +110,22 @@ def _gather(scenes: Sequence[Scene], device: str | torch.device) -> tuple[Parts,
             columns["pattern_rgb"].append(np.tile(rest.pattern_rgb, (n, 1)))
             first[s, t], count = count, count + n
     tensors = {name: _stack(values, device) for name, values in columns.items()}
-    rest = {name: _stack([getattr(m, name) for m in models], device) for name in ("solid", "shape", "frame", "rgb")}
+    arrays = {
+        name: _stack([getattr(m, name) for m in models], device)
+        for name in ("solid", "shape", "frame", "rgb")
+    }
     frame = tensors["frame"].view(-1, 3, 4)
     inverse = torch.linalg.inv(frame[:, :, :3])
     inverse = torch.cat([inverse, -inverse @ frame[:, :, 3:]], 2)
     parts = Parts(
         tensors["scene"].long(),
         tensors["toy"].long(),
-        rest["solid"].long(),
-        rest["shape"],
+        arrays["solid"].long(),
+        arrays["shape"],
         frame,
         inverse,
-        rest["frame"].view(-1, 3, 4),
-        rest["rgb"].view(-1, 3),
+        arrays["frame"].view(-1, 3, 4),
+        arrays["rgb"].view(-1, 3),
         tensors["pattern"].long(),
         tensors["pattern_rgb"].view(-1, 3),
         torch.from_numpy(first).to(device),
@@ -142,8 +147,10 @@ def _view(cameras: list[Camera], device: str | torch.device) -> View:
     return View(eye.to(device), axes.to(device), torch.tensor([c.focal for c in cameras]).to(device))
 
 
-def project(view: View, scene: Tensor, point: Tensor, rows: int, columns: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Column, row (continuous, in samples; 0 = left, top edge) and depth of world points (…, 3) of scenes (…)."""
+def project(
+    view: View, scene: Tensor, point: Tensor, rows: int, columns: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Column, row (continuous, in samples; 0 = left, top edge) and depth of world points (…, 3)."""
     seen = (view.axes[scene] @ (point - view.eye[scene])[..., None])[..., 0]
     x, y, depth = seen.unbind(-1)
     scale = view.focal[scene] * rows / 2 / depth
@@ -156,7 +163,9 @@ def _windows(parts: Parts, view: View, rows: int, columns: int) -> list[tuple[Te
         return []
     corners = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0], device=view.eye.device)] * 3)
     corners = corners.expand(len(parts.scene), 8, 3).clone()
-    corners[:, :, 2] *= torch.where(parts.solid == Solid.CAPSULE, 1 + parts.shape, torch.ones_like(parts.shape))[:, None]
+    corners[:, :, 2] *= torch.where(
+        parts.solid == Solid.CAPSULE, 1 + parts.shape, torch.ones_like(parts.shape)
+    )[:, None]
     world = corners @ parts.frame[:, :, :3].mT + parts.frame[:, None, :, 3]
     x, y, _ = project(view, parts.scene[:, None].expand(-1, 8), world, rows, columns)
     left, top = x.amin(1).floor().long().clamp(0, columns - 1), y.amin(1).floor().long().clamp(0, rows - 1)
@@ -167,11 +176,23 @@ def _windows(parts: Parts, view: View, rows: int, columns: int) -> list[tuple[Te
         least = side
         if len(chosen):
             fit = side if side <= min(rows, columns) else 0  # a window wider than the picture overhangs it
-            result.append((chosen, top[chosen].clamp(max=rows - fit), left[chosen].clamp(max=columns - fit), side))
+            result.append(
+                (chosen, top[chosen].clamp(max=rows - fit), left[chosen].clamp(max=columns - fit), side)
+            )
     return result
 
 
-def _cast(parts: Parts, view: View, chosen: Tensor, top: Tensor, left: Tensor, side: int, rows: int, columns: int, key: Tensor) -> None:
+def _cast(
+    parts: Parts,
+    view: View,
+    chosen: Tensor,
+    top: Tensor,
+    left: Tensor,
+    side: int,
+    rows: int,
+    columns: int,
+    key: Tensor,
+) -> None:
     """Lowers `key` where one of the chosen parts is nearer than what was there."""
     for kind in Solid:
         mine = (parts.solid[chosen] == kind).nonzero()[:, 0]
@@ -184,11 +205,15 @@ def _cast(parts: Parts, view: View, chosen: Tensor, top: Tensor, left: Tensor, s
         column = (left[mine, None] + step).repeat(1, side)
         scale = 2 / rows / view.focal[scene, None]
         x, y = (column + 0.5 - columns / 2) * scale, (rows / 2 - row - 0.5) * scale
-        right, up, ahead = (inverse[:, :, :3] @ view.axes[scene].mT).unbind(2)  # the camera's axes, unit frame
+        right, up, ahead = (inverse[:, :, :3] @ view.axes[scene].mT).unbind(
+            2
+        )  # the camera's axes, unit frame
         start = (inverse @ _homogeneous(view.eye[scene])[..., None])[..., 0]
         ray = [right[:, c, None] * x + up[:, c, None] * y + ahead[:, c, None] for c in range(3)]
         origin = [start[:, c, None] for c in range(3)]
-        t = intersect(kind, (origin[0], origin[1], origin[2]), (ray[0], ray[1], ray[2]), parts.shape[part, None])
+        t = intersect(
+            kind, (origin[0], origin[1], origin[2]), (ray[0], ray[1], ray[2]), parts.shape[part, None]
+        )
         if side > min(rows, columns):
             t = torch.where((row < rows) & (column < columns), t, torch.inf)
         n, hit = t.isfinite().nonzero(as_tuple=True)
@@ -213,7 +238,9 @@ def _unravel(index: Tensor, rows: int, columns: int) -> tuple[Tensor, Tensor, Te
     return index // (rows * columns), index // columns % rows, index % columns
 
 
-def _shade(parts: Parts, part: Tensor, eye: Tensor, ray: Tensor, depth: Tensor, light: Tensor) -> tuple[Tensor, Tensor]:
+def _shade(
+    parts: Parts, part: Tensor, eye: Tensor, ray: Tensor, depth: Tensor, light: Tensor
+) -> tuple[Tensor, Tensor]:
     """Place on the part (F, 3) and colour (F, 3) in 0..1 of fragments."""
     inverse = parts.inverse[part]
     world = eye + depth[:, None] * ray
@@ -233,15 +260,24 @@ def _shade(parts: Parts, part: Tensor, eye: Tensor, ray: Tensor, depth: Tensor, 
 
 def _painted(pattern: Tensor, point: Tensor) -> Tensor:
     """Whether the pattern's colour shows at toy-frame points (F, 3); patterns as in `identity.PATTERNS`."""
-    x, y, z = point.unbind(-1)
+    x, _, z = point.unbind(-1)
     cell = point / 0.26
     dots = ((cell - cell.floor() - 0.5) ** 2).sum(-1) < 0.16
     checks = cell.floor().sum(-1) % 2 == 0
-    choices = [torch.zeros_like(dots), (z / 0.24) % 1 < 0.45, dots, checks, x > 0, (x / 0.24 + 0.25) % 1 < 0.45]
+    choices = [
+        torch.zeros_like(dots),
+        (z / 0.24) % 1 < 0.45,
+        dots,
+        checks,
+        x > 0,
+        (x / 0.24 + 0.25) % 1 < 0.45,
+    ]
     return torch.stack(choices).gather(0, pattern[None])[0]
 
 
-def _composite(scenes: Sequence[Scene], view: View, colour: Tensor, covered: Tensor, height: int, width: int) -> Tensor:
+def _composite(
+    scenes: Sequence[Scene], view: View, colour: Tensor, covered: Tensor, height: int, width: int
+) -> Tensor:
     """Averages sub-samples and lays them over the backdrop; (B, h, w, 3) uint8."""
     cover = avg_pool2d(covered[:, None].float(), FINE)
     front = avg_pool2d(colour.permute(0, 3, 1, 2), FINE)
@@ -256,14 +292,23 @@ def _backdrop(scene: Scene, view: View, index: int, height: int, width: int) -> 
     if scene.ground is None:
         return torch.ones(height, width, 3, device=device)
     ground, sky = (torch.tensor(c, device=device) / 255 for c in GROUNDS[scene.ground])
-    row, column = torch.meshgrid(torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij")
+    row, column = torch.meshgrid(
+        torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij"
+    )
     which = torch.full((height * width,), index, device=device)
     ray = _rays(view, which, row.flatten(), column.flatten(), height, width)
     reach = view.eye[index, 2] / (-ray[:, 2]).clamp(min=1e-4)
     x, y = ((view.eye[index, :2] + reach[:, None] * ray[:, :2]) / 1.0).unbind(-1)
-    shade = 1 + 0.03 * torch.sin(3.1 * x + 1.7 * torch.sin(2.3 * y)) + 0.02 * torch.sin(7.3 * y + 2 * torch.sin(5.1 * x))
+    shade = (
+        1
+        + 0.03 * torch.sin(3.1 * x + 1.7 * torch.sin(2.3 * y))
+        + 0.02 * torch.sin(7.3 * y + 2 * torch.sin(5.1 * x))
+    )
     for pose in scene.poses:
-        away = (x - pose.place[0] + 0.3 * scene.light[0]) / 0.5, (y - pose.place[1] + 0.22 * scene.light[1]) / 0.42
+        away = (
+            (x - pose.place[0] + 0.3 * scene.light[0]) / 0.5,
+            (y - pose.place[1] + 0.22 * scene.light[1]) / 0.42,
+        )
         shade = shade * (1 - 0.42 * torch.exp(-((away[0] ** 2 + away[1] ** 2) ** 1.5)))
     haze = ((ray[:, 2] + 0.02) / 0.04).clamp(0, 1)[:, None]  # the horizon, softened
     return ((1 - haze) * ground * shade[:, None] + haze * sky).clamp(0, 1).view(height, width, 3)

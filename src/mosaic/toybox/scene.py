@@ -33,7 +33,17 @@ _ROWS: Final[dict[int, tuple[tuple[str, float, float], ...]]] = {
 }  # fmt: skip
 MOST_TOYS: Final = max(_ROWS)
 _SPACING: Final = 1.12
-_WIDTH: Final = {0: 2.4, 1: 1.55, 2: 2.3, 3: 2.55, 4: 2.65, 5: 3.35, 6: 3.35, 7: 4.15, 8: 4.25}  # of the view, in toys
+_WIDTH: Final = {
+    0: 2.4,
+    1: 1.55,
+    2: 2.3,
+    3: 2.55,
+    4: 2.65,
+    5: 3.35,
+    6: 3.35,
+    7: 4.15,
+    8: 4.25,
+}  # of the view, in toys
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,17 +76,29 @@ class Composition:
     detailed_caption: str
 
 
-def compose(rng: np.random.Generator, subjects: int, split: Split = Split.TRAIN, nouns: tuple[str, ...] = NOUNS) -> Composition:
+def compose(
+    rng: np.random.Generator, subjects: int, split: Split = Split.TRAIN, nouns: tuple[str, ...] = NOUNS
+) -> Composition:
     """A random composition of `subjects` toys (0 to 8) of the split, no two of one identity.
 
     Raises ValueError for a number of subjects no layout exists for.
     """
     if subjects not in _ROWS:
         raise ValueError(f"the toybox composes 0 to {MOST_TOYS} toys, not {subjects}")
-    toys = tuple(Toy(species=str(rng.choice(nouns)), identity=random_identity(rng, split)) for _ in range(subjects))
+    toys = tuple(
+        Toy(species=str(rng.choice(nouns)), identity=random_identity(rng, split)) for _ in range(subjects)
+    )
     poses = _stand(rng, subjects)
-    scene = Scene(toys=toys, poses=poses, camera=_camera(rng, subjects), ground=str(rng.choice(list(GROUNDS))), light=_light(rng))
-    references = tuple(portrait_scene(toy, rng, away_from=pose.yaw) for toy, pose in zip(toys, poses, strict=True))
+    scene = Scene(
+        toys=toys,
+        poses=poses,
+        camera=_camera(rng, subjects),
+        ground=str(rng.choice(list(GROUNDS))),
+        light=_light(rng),
+    )
+    references = tuple(
+        portrait_scene(toy, rng, away_from=pose.yaw) for toy, pose in zip(toys, poses, strict=True)
+    )
     named = bool(rng.random() < 0.6)
     return Composition(
         scene=scene,
@@ -93,7 +115,11 @@ def _stand(rng: np.random.Generator, subjects: int) -> tuple[Pose, ...]:
             yaw=float(rng.uniform(-45, 45)),
             pitch=float(rng.uniform(-4, 4)),
             limbs=(float(rng.uniform(-20, 60)), float(rng.uniform(-20, 60)), float(rng.uniform(-14, 14))),
-            place=(_SPACING * x + float(rng.uniform(-0.09, 0.09)), _SPACING * y + float(rng.uniform(-0.09, 0.09)), 0.0),
+            place=(
+                _SPACING * x + float(rng.uniform(-0.09, 0.09)),
+                _SPACING * y + float(rng.uniform(-0.09, 0.09)),
+                0.0,
+            ),
             scale=float(rng.uniform(0.94, 1.06)),
         )
         for _, x, y in spots
@@ -117,7 +143,9 @@ def _camera(rng: np.random.Generator, subjects: int) -> Camera:
     return Camera(eye=eye, aim=aim, focal=float(distance / (_WIDTH[subjects] / 2) * rng.uniform(0.96, 1.02)))
 
 
-def portrait_scene(toy: Toy, rng: np.random.Generator, away_from: float | None = None, least: float = 15.0) -> Scene:
+def portrait_scene(
+    toy: Toy, rng: np.random.Generator, away_from: float | None = None, least: float = 15.0
+) -> Scene:
     """One toy alone on white, turned at least `least` degrees from `away_from`."""
     yaw = float(rng.uniform(-45, 45))
     while away_from is not None and abs(yaw - away_from) < least:

@@ -1,6 +1,7 @@
 """Analytic solids in their own unit frame: where a ray meets them, and the normal there.
 
-Letters: N parts, F rays a part. Rays come as three components, each (N, F) or (N, 1), which is what makes this fast. Every solid fits its frame: ellipsoid x²+y²+z² ≤ 1, box |x|,|y|,|z| ≤ 1, cone (truncated,
+Letters: N parts, F rays a part. Rays come as three components, each (N, F) or (N, 1), which is what makes
+this fast. Every solid fits its frame: ellipsoid x² + y² + z² ≤ 1, box |x|, |y|, |z| ≤ 1, cone (truncated,
 radius 1 at z = −1 and `shape` at z = 1), capsule (radius 1 about the segment |z| ≤ `shape`). Scale, rotation
 and place come from the part's affine matrix, so a ray is brought into the frame and `t` stays the same.
 """
@@ -28,7 +29,7 @@ Components = tuple[Tensor, Tensor, Tensor]
 def intersect(kind: Solid, origin: Components, direction: Components, shape: Tensor) -> Tensor:
     """Smallest t > 0 with `origin + t · direction` on the solid, or inf.
 
-    Components of origin (N, 1) and direction (N, F) and shape (N, 1) are in the solid's unit frame; returns (N, F).
+    Components of origin (N, 1) and direction (N, F), and shape (N, 1), are in the solid's frame. Returns (N, F).
     """
     if kind is Solid.BOX:
         return _box(origin, direction)
@@ -40,7 +41,7 @@ def intersect(kind: Solid, origin: Components, direction: Components, shape: Ten
 
 
 def normal(kind: Solid, point: Tensor, shape: Tensor) -> Tensor:
-    """Outward normal (N, 3), of any length, at surface points (N, 3) in the unit frame; box edges are rounded."""
+    """Outward normals (N, 3), of any length, at surface points (N, 3); the edges of a box are rounded."""
     x, y, z = point.unbind(-1)
     if kind is Solid.BOX:
         return point.sign() * point.abs().clamp(max=1) ** 12
@@ -91,7 +92,9 @@ def _cone(origin: Components, direction: Components, shape: Tensor) -> Tensor:
     slope, middle = (shape - 1) / 2, (shape + 1) / 2
     radius, grow = slope * oz + middle, slope * dz  # radius along the ray
     near, far = _roots(
-        dx * dx + dy * dy - grow * grow, ox * dx + oy * dy - radius * grow, ox * ox + oy * oy - radius * radius
+        dx * dx + dy * dy - grow * grow,
+        ox * dx + oy * dy - radius * grow,
+        ox * ox + oy * oy - radius * radius,
     )
     best = torch.full_like(dz, torch.inf)
     for t in (near, far):

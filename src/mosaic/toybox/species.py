@@ -4,6 +4,7 @@ Proportions are factors about 1: w of the body's girth, h of the head, l of the 
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 
 from mosaic.toybox.parts import Body, Joint, Paint, ball, box, cone, jointed, mirrored, rod
 
@@ -61,7 +62,7 @@ def mug(w: float, h: float, l: float) -> Body:
     parts += [cone(LIMB, (0, 0, top + 0.04), r * 1.16, 0.07), cone(ACCENT, (0, 0, top + 0.06), r * 1.0, 0.05)]
     out = r + 0.24 * l
     ring = [(r * 0.98, 0.0, top * 0.84), (out, 0.0, top * 0.74), (out, 0.0, top * 0.36), (r * 0.95, 0.0, top * 0.24)]
-    parts += [rod(LIMB, start, end, 0.055) for start, end in zip(ring, ring[1:], strict=False)]
+    parts += [rod(LIMB, start, end, 0.055) for start, end in pairwise(ring)]
     return Body(tuple(parts), (0, 0, top + 0.07), ((0, 0, top * 0.5), r * 1.08), (0, r * 1.05, top * 0.5), (-r, 0, top * 0.7))
 
 
@@ -122,7 +123,7 @@ def snowman(w: float, h: float, l: float) -> Body:
     parts += mirrored(ball(LIMB, (0.13 * w, 0.16, 0.05), (0.1, 0.12, 0.06)))
     face = [ball(MAIN, (0, 0, head), 0.18 * h), cone(HORN, (0, 0.24 * h, head), 0.045, 0.2, 0.05, (-90, 0, 0))]
     face += mirrored(ball(DARK, (0.07 * h, 0.16 * h, head + 0.05), 0.034))
-    parts += [ball(ACCENT, (0, 0.215 * w, z), 0.035) for z in (0.5, 0.62)] + jointed(Joint.HEAD, (0, 0, 0.72), *face)
+    parts += [*(ball(ACCENT, (0, 0.215 * w, z), 0.035) for z in (0.5, 0.62)), *jointed(Joint.HEAD, (0, 0, 0.72), *face)]
     return Body(tuple(parts), (0, 0, head + 0.16 * h), ((0, 0, 0.72), 0.16 * w), (0, 0.28 * w, 0.27), (-0.27 * w, 0, 0.2))
 
 
@@ -131,7 +132,7 @@ def mushroom(w: float, h: float, l: float) -> Body:
     cap, r = 0.6, 0.43 * w
     parts = [cone(LIMB, (0, 0, 0.28), 0.19 * l, 0.56, 0.8), ball(MAIN, (0, 0, cap), (r, r, 0.32 * h)), cone(LIMB, (0, 0, cap - 0.09), r * 0.97, 0.05)]
     parts += [ball(ACCENT, (r * 0.6 * x, r * 0.6 * y, cap + 0.25 * h), (0.09, 0.09, 0.05)) for x, y in ((0.9, 0.6), (-0.9, 0.6), (0, -0.9))]
-    parts += mirrored(ball(DARK, (0.075, 0.165 * l, 0.36), 0.036)) + [ball(ACCENT, (0, 0.17 * l, 0.28), (0.05, 0.03, 0.025))]
+    parts += [*mirrored(ball(DARK, (0.075, 0.165 * l, 0.36), 0.036)), ball(ACCENT, (0, 0.17 * l, 0.28), (0.05, 0.03, 0.025))]
     parts += mirrored(ball(LIMB, (0.1, 0.1, 0.05), (0.1, 0.13, 0.06)))
     return Body(tuple(parts), (0, 0, cap + 0.3 * h), ((0, 0, 0.45), 0.18 * l), (0, r * 0.88, cap + 0.1), (0.18 * l, 0, 0.2))
 

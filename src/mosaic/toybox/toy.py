@@ -20,7 +20,7 @@ class Toy:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pose:
-    """How a toy stands: turned by `yaw` and leaning by `pitch` (degrees), limbs and head moved (degrees), at `place`."""
+    """How a toy stands at its `place`: turned, leaning, limbs and head moved, all in degrees."""
 
     yaw: float = 0.0
     pitch: float = 0.0
@@ -63,8 +63,14 @@ def colour_of(paint: Paint, identity: Identity) -> tuple[int, int, int]:
 def model(toy: Toy) -> Model:
     """The toy's parts at rest, accessory and badge included."""
     identity = toy.identity
-    body = SPECIES[toy.species](_factor(identity.width, 0.12), _factor(identity.head, 0.12), _factor(identity.limbs, 0.15))
-    parts = [*body.parts, *_accessory(ACCESSORIES[identity.accessory], body), *_badge(BADGES[identity.badge], body)]
+    body = SPECIES[toy.species](
+        _factor(identity.width, 0.12), _factor(identity.head, 0.12), _factor(identity.limbs, 0.15)
+    )
+    parts = [
+        *body.parts,
+        *_accessory(ACCESSORIES[identity.accessory], body),
+        *_badge(BADGES[identity.badge], body),
+    ]
     return Model(
         solid=np.array([p.solid for p in parts], float),
         shape=np.array([p.shape for p in parts], float),
@@ -84,7 +90,10 @@ def _accessory(name: str, body: Body) -> list[Part]:
     if name == "pompom":
         return [cone(paint, (x, y, z + 0.1), 0.18, 0.24, 0.1), ball(paint, (x, y, z + 0.26), 0.085)]
     if name == "bow":
-        wings = [ball(paint, (x + s * 0.12, y + 0.06, z + 0.05), (0.12, 0.06, 0.1), (0, s * 20, 0)) for s in (-1, 1)]
+        wings = [
+            ball(paint, (x + s * 0.12, y + 0.06, z + 0.05), (0.12, 0.06, 0.1), (0, s * 20, 0))
+            for s in (-1, 1)
+        ]
         return [*wings, ball(paint, (x, y + 0.09, z + 0.05), 0.06)]
     if name == "scarf":
         (cx, cy, cz), radius = body.neck
@@ -112,7 +121,11 @@ def _badge(name: str, body: Body) -> list[Part]:
 def posed(rest: Model, pose: Pose) -> FloatArray:
     """Frames (N, 3, 4) from unit frame to the world."""
     frames = rest.frame.copy()
-    tilts = {Joint.LEFT: (0, -pose.limbs[0], 0), Joint.RIGHT: (0, pose.limbs[1], 0), Joint.HEAD: (0, 0, pose.limbs[2])}
+    tilts = {
+        Joint.LEFT: (0, -pose.limbs[0], 0),
+        Joint.RIGHT: (0, pose.limbs[1], 0),
+        Joint.HEAD: (0, 0, pose.limbs[2]),
+    }
     for joint, tilt in tilts.items():
         moved = rest.joint == joint
         if moved.any():

@@ -1,7 +1,7 @@
-"""A new small model in diffusers' FLUX folder layout: tokenizers, text encoders, transformer, autoencoder, scheduler.
+"""A new small model in diffusers' FLUX folder layout: what `FluxPipeline.from_pretrained` loads.
 
-The folder is one that `FluxPipeline.from_pretrained` loads. Widths come from the recipe's [model.create]; the words
-of the tokenizers from the caller, single characters serve as a fall-back, so that any prompt encodes.
+Widths come from the recipe's [model.create], the words of the tokenizers from the caller; single characters
+serve as a fall-back, so that any prompt encodes.
 """
 
 import json
@@ -37,7 +37,7 @@ COMPONENTS = {
 
 
 def create_model_folder(folder: Path, create: CreateSection, words: Iterable[str], seed: int = 0) -> Path:
-    """Write a model of random weights under `folder`; the autoencoder is copied from `create.vae` where given."""
+    """Write a model of random weights under `folder`; the autoencoder is a copy of `create.vae` if given."""
     folder = Path(folder)
     words = sorted({word.lower() for word in words})
     with torch.random.fork_rng(devices=[]):
@@ -66,7 +66,9 @@ def word_tokenizer(words: Iterable[str], special: dict[str, str], length: int) -
     """Lower-cased whole words, else the longest known start of a word and single characters."""
     pieces = [*special.values(), *CHARACTERS, *(f"##{mark}" for mark in CHARACTERS), *words]
     vocabulary = {piece: index for index, piece in enumerate(dict.fromkeys(pieces))}
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=special["unk_token"], max_input_chars_per_word=64))
+    tokenizer = Tokenizer(
+        models.WordPiece(vocabulary, unk_token=special["unk_token"], max_input_chars_per_word=64)
+    )
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.NFKD(), normalizers.StripAccents(), normalizers.Lowercase()]
     )
@@ -115,7 +117,7 @@ def new_t5(create: CreateSection, tokenizer: PreTrainedTokenizerFast) -> T5Encod
 
 
 def new_transformer(create: CreateSection) -> MosaicTransformer:
-    """A FLUX transformer without guidance embedding, initialised so that every block starts as the identity."""
+    """A FLUX transformer without guidance embedding, in which every block starts as the identity."""
     transformer = MosaicTransformer(
         in_channels=64,
         num_layers=create.double_blocks,
@@ -178,6 +180,6 @@ def _put_autoencoder(source: str, folder: Path) -> None:
     shutil.copytree(source, folder, dirs_exist_ok=True)
 
 
-def _zero(parameter: nn.Parameter | None) -> None:
+def _zero(parameter: torch.Tensor | None) -> None:
     if parameter is not None:
         nn.init.zeros_(parameter)

@@ -1,7 +1,6 @@
-"""What a run tells while it runs: TensorBoard, one JSON line a log, and a line or a bar with rate and time left."""
+"""What a run tells: TensorBoard, one JSON line a log, a line or a bar with rate and time left."""
 
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -25,7 +24,12 @@ class Journal:
         self.log = (folder / LOG).open("a", encoding="utf-8")
         self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=first)
         self.clock, self.logged = time.monotonic(), first
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rest]}"))
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rest]}"),
+        )
         self.bar = Progress(*columns, disable=not sys.stderr.isatty())
         self.task = self.bar.add_task("training", total=last, completed=first, rest="")
 
@@ -33,7 +37,9 @@ class Journal:
         self.bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.bar.stop()
         self.board.close()
         self.log.close()
@@ -46,26 +52,26 @@ class Journal:
         for name, value in values.items():
             self.board.add_scalar(name, value, step)
         self.board.add_scalar("speed/samples_a_second", rate, step)
-        print(json.dumps({"step": step} | values | {"samples_a_second": round(rate, 2)}), file=self.log, flush=True)
+        print(
+            json.dumps({"step": step} | values | {"samples_a_second": round(rate, 2)}),
+            file=self.log,
+            flush=True,
+        )
         left = duration((self.last - step) * self.samples / max(rate, 1e-9))
-        short = "  ".join(f"{name.rpartition('/')[2]} {value:.4g}" for name, value in values.items() if "/" in name)
+        short = "  ".join(
+            f"{name.rpartition('/')[2]} {value:.4g}" for name, value in values.items() if "/" in name
+        )
         if self.bar.disable:
-            print(f"step {step}/{self.last}  {short}  {rate:.1f} samples/s  {left} left", file=sys.stderr, flush=True)
+            print(
+                f"step {step}/{self.last}  {short}  {rate:.1f} samples/s  {left} left",
+                file=sys.stderr,
+                flush=True,
+            )
         self.bar.update(self.task, completed=step, rest=f"{rate:.1f} samples/s  {left} left  {short}")
 
     def picture(self, step: int, name: str, pixels: np.ndarray) -> None:
         """A picture uint8 (H, W, 3) for TensorBoard."""
         self.board.add_image(name, pixels, step, dataformats="HWC")
-
-    def say(self, sentence: str) -> None:
-        if self.bar.disable:
-            print(sentence, file=sys.stderr, flush=True)
-        else:
-            self.bar.console.print(sentence)
-
-    def skip_time(self) -> None:
-        """Leave out of the rate what was done since the last record other than training."""
-        self.clock, self.logged = time.monotonic(), self.logged
 
 
 def duration(seconds: float) -> str:
@@ -81,7 +87,7 @@ def _keep_before(path: Path, step: int) -> None:
     kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step(line) <= step]
     temporary = path.with_suffix(".tmp")
     temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def _step(line: str) -> float:

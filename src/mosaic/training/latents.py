@@ -2,9 +2,9 @@
 
 B batch, K references, P points, N samples of a shard, H × W and h × w target and reference in pixels.
 
-A shard holds N samples of one K. It is written under a temporary name and renamed, so a shard that exists is whole;
-its content depends on the seed, K and its number alone, so shards can be made by several processes, in any order,
-and a cache that was interrupted goes on where it stopped.
+A shard holds N samples of one K. It is written under a temporary name and renamed, so a shard that exists is
+whole; its content depends on the seed, K and its number alone, so shards can be made by several processes, in
+any order, and a cache that was interrupted goes on where it stopped.
 """
 
 import hashlib
@@ -23,6 +23,7 @@ from diffusers import AutoencoderKL
 from safetensors.torch import save_file
 from torch import Tensor
 
+from mosaic.model.latents import scale_latents
 from mosaic.training.recipe import DataSection
 
 RENDER_BATCH = 32
@@ -43,22 +44,25 @@ class Rendered(Protocol):
 
 
 class Render(Protocol):
-    """An endless stream of rendered batches that depends on its arguments alone; `mosaic.toybox.batches` is one."""
+    """An endless stream of rendered batches that depends on its arguments alone: `mosaic.toybox.batches`."""
 
     def __call__(
         self, seed: int, *, subjects: int, size: int, reference_size: int, batch: int, split: str
     ) -> Iterator[Any]: ...  # of Rendered
 
 
-def encode_pictures(vae: AutoencoderKL, pictures: Tensor, posterior: str, generator: torch.Generator) -> Tensor:
+def encode_pictures(
+    vae: AutoencoderKL, pictures: Tensor, posterior: str, generator: torch.Generator
+) -> Tensor:
     """Scaled latents (N, 16, h/8, w/8) of uint8 pictures (N, h, w, 3)."""
     pixels = pictures.permute(0, 3, 1, 2).to(vae.device, vae.dtype) / 127.5 - 1
     distribution = vae.encode(pixels).latent_dist
     latents = distribution.mean if posterior == "mean" else distribution.sample(generator)
-    return (latents - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
+    return scale_latents(latents, vae.config)
 
 
 def shard_path(folder: Path, subjects: int, index: int) -> Path:
+    """Where a shard lies."""
     return Path(folder) / f"k{subjects}-{index:05d}.safetensors"
 
 
@@ -68,39 +72,41 @@ def shard_counts(data: DataSection) -> dict[int, int]:
 
 
 def prepare_latents(
-    folder: Path, data: DataSection, vae: Path, seed: int, render: Render | None = None, say: Say = print
+    folder: Path, data: DataSection, vae: Path, render: Render | None = None, say: Say = print
 ) -> None:
     """Make every missing shard that a recipe's [data] needs, with `data.workers` processes."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    _check_description(folder, description(data, Path(vae), seed))
+    _check_description(folder, description(data, Path(vae)))
     missing = [
-        (k, i) for k, count in shard_counts(data).items() for i in range(count) if not shard_path(folder, k, i).exists()
+        (k, i)
+        for k, count in shard_counts(data).items()
+        for i in range(count)
+        if not shard_path(folder, k, i).exists()
     ]
     if not missing:
         return
     say(f"latents: {len(missing)} shards of {data.shard} samples to make in {folder}")
-    done = 0
-    for subjects, index in _made(missing, folder, data, Path(vae), seed, render):
-        done += 1
+    made = _made(missing, folder, data, Path(vae), render)
+    for done, (subjects, index) in enumerate(made, start=1):
         say(f"latents: {done}/{len(missing)} shards (K = {subjects}, {index})")
 
 
-def description(data: DataSection, vae: Path, seed: int) -> dict[str, Any]:
+def description(data: DataSection, vae: Path) -> dict[str, Any]:
     """What the latents of a cache depend on."""
     weights = sorted(vae.glob("*.safetensors"))
     if not weights:
         raise ValueError(f"there is no autoencoder in {vae}: no .safetensors file.")
-    keep = ("source", "size", "reference_size", "shard", "posterior")
+    keep = ("source", "seed", "size", "reference_size", "shard", "posterior")
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in weights)).hexdigest()[:16]
-    return {name: getattr(data, name) for name in keep} | {"seed": seed, "vae": digest}
+    return {name: getattr(data, name) for name in keep} | {"vae": digest}
 
 
 def write_shard(
-    folder: Path, subjects: int, index: int, data: DataSection, vae: AutoencoderKL, seed: int, render: Render
+    folder: Path, subjects: int, index: int, data: DataSection, vae: AutoencoderKL, render: Render
 ) -> None:
     """Render, encode and write one shard of `data.shard` samples."""
-    shard_seed = int(np.random.default_rng([seed, subjects, index]).integers(2**31))
+    shard_seed = int(np.random.default_rng([data.seed, subjects, index]).integers(2**31))
     generator = torch.Generator(vae.device).manual_seed(shard_seed)
     batches = render(
         shard_seed,
@@ -116,14 +122,15 @@ def write_shard(
     _save_shard(shard_path(folder, subjects, index), rows, data.shard)
 
 
-def _encoded(batch: Rendered, vae: AutoencoderKL, posterior: str, generator: torch.Generator) -> dict[str, Any]:
-    samples, subjects = batch.references.shape[:2]
+def _encoded(
+    batch: Rendered, vae: AutoencoderKL, posterior: str, generator: torch.Generator
+) -> dict[str, Any]:
     with torch.no_grad():
         target = encode_pictures(vae, batch.target, posterior, generator)
-        references = encode_pictures(vae, batch.references.flatten(0, 1), posterior, generator)
+        references = _encoded_references(batch.references, vae, posterior, generator)
     return {
         "target": target.to(torch.bfloat16).cpu(),
-        "references": references.unflatten(0, (samples, subjects)).to(torch.bfloat16).cpu(),
+        "references": references.to(torch.bfloat16).cpu(),
         "points_reference": batch.reference.to(torch.int32).cpu(),
         "points_target": batch.point.to(torch.int32).cpu(),
         "points_valid": batch.valid.cpu(),
@@ -132,37 +139,57 @@ def _encoded(batch: Rendered, vae: AutoencoderKL, posterior: str, generator: tor
     }
 
 
+def _encoded_references(
+    references: Tensor, vae: AutoencoderKL, posterior: str, generator: torch.Generator
+) -> Tensor:
+    """(B, K, h, w, 3) → (B, K, 16, h/8, w/8), K = 0 included."""
+    batch, subjects, height, width = references.shape[:4]
+    if not subjects:
+        return torch.zeros(batch, 0, vae.config.latent_channels, height // 8, width // 8)
+    latents = encode_pictures(vae, references.flatten(0, 1), posterior, generator)
+    return latents.unflatten(0, (batch, subjects))
+
+
 def _save_shard(path: Path, rows: list[dict[str, Any]], size: int) -> None:
-    points = 1 + max(row["points_valid"].shape[2] for row in rows)  # one more: every row of points ends in padding
+    points = 1 + max(
+        row["points_valid"].shape[2] for row in rows
+    )  # one more: every row of points ends in padding
     for row in rows:
         for name in ("points_reference", "points_target", "points_valid"):
             row[name] = torch.nn.functional.pad(row[name], (0, points - row[name].shape[2]))
     tensors = {name: torch.cat([row[name] for row in rows])[:size].contiguous() for name in TENSORS}
     captions = {
-        name: [caption for row in rows for caption in row[name]][:size] for name in ("captions", "detailed_captions")
+        name: [caption for row in rows for caption in row[name]][:size]
+        for name in ("captions", "detailed_captions")
     }
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     save_file(tensors, temporary, {"captions": json.dumps(captions)})  # one key: several have no fixed order
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def _made(
-    missing: list[tuple[int, int]], folder: Path, data: DataSection, vae: Path, seed: int, render: Render | None
+    missing: list[tuple[int, int]],
+    folder: Path,
+    data: DataSection,
+    vae: Path,
+    render: Render | None,
 ) -> Iterator[tuple[int, int]]:
     """Write the missing shards; yields each as it is done."""
-    jobs = [(folder, subjects, index, data, vae, seed, render) for subjects, index in missing]
+    jobs = [(folder, subjects, index, data, vae, render) for subjects, index in missing]
     if data.workers == 1:
         yield from (_write(*job) for job in jobs)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(data.workers, len(jobs)), mp_context=context, initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(
+        min(data.workers, len(jobs)), mp_context=context, initializer=_one_thread
+    ) as pool:
         yield from (done.result() for done in as_completed([pool.submit(_write, *job) for job in jobs]))
 
 
 def _write(
-    folder: Path, subjects: int, index: int, data: DataSection, vae: Path, seed: int, render: Render | None
+    folder: Path, subjects: int, index: int, data: DataSection, vae: Path, render: Render | None
 ) -> tuple[int, int]:
-    write_shard(folder, subjects, index, data, _autoencoder(vae), seed, render or _toybox_batches())
+    write_shard(folder, subjects, index, data, _autoencoder(vae), render or _toybox_batches())
     return subjects, index
 
 
@@ -172,7 +199,8 @@ _AUTOENCODERS: dict[Path, AutoencoderKL] = {}
 def _autoencoder(folder: Path) -> AutoencoderKL:
     if folder not in _AUTOENCODERS:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        _AUTOENCODERS[folder] = AutoencoderKL.from_pretrained(folder).eval().requires_grad_(False).to(device)
+        vae = AutoencoderKL.from_pretrained(folder, torch_dtype=torch.bfloat16).eval().requires_grad_(False)
+        _AUTOENCODERS[folder] = vae.to(device)
     return _AUTOENCODERS[folder]
 
 
@@ -191,14 +219,13 @@ def _check_description(folder: Path, wanted: dict[str, Any]) -> None:
     if not path.exists():
         temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         temporary.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
+        temporary.replace(path)
         return
     found = json.loads(path.read_text(encoding="utf-8"))
     different = [name for name in wanted if found.get(name) != wanted[name]]
     if different:
         name = different[0]
         raise ValueError(
-            f"the latents in {folder} were made with {name} = {found.get(name)}, this recipe has {wanted[name]}: "
-            "choose another data.cache."
+            f"the latents in {folder} were made with {name} = {found.get(name)}, "
+            f"this recipe has {wanted[name]}: choose another data.cache."
         )
-

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mosaic.model.checkpoint import load_transformer
+from mosaic.model.layout import Positions, Visibility
 from mosaic.model.lora import LoraMetadata, LoraSpec, add_lora, load_lora, lora_parameters, save_lora
 from mosaic.model.transformer import MosaicTransformer
 from mosaic.training.embedded import create_model_folder
@@ -89,8 +90,8 @@ def save_lora_file(model: TrainingModel, path: Path, recipe: Recipe, name: str) 
     """The LoRA with the facts a pipeline needs to run it."""
     references = recipe.references
     metadata = LoraMetadata(
-        visibility=references.visibility,
-        positions=references.positions,
+        visibility=Visibility(references.visibility),
+        positions=Positions(references.positions),
         reference_pooled=references.pooled,
         canvas=references.canvas,
         canvas_size=recipe.data.reference_size,
@@ -123,9 +124,9 @@ def _lora_parameters(transformer: MosaicTransformer, recipe: Recipe) -> dict[str
     else:
         add_lora(transformer, LoraSpec(rank=recipe.lora.rank, targets=recipe.lora.targets or None))
     wanted = {id(parameter) for parameter in lora_parameters(transformer)}
-    trained = {name: parameter for name, parameter in transformer.named_parameters() if id(parameter) in wanted}
-    for parameter in trained.values():
-        parameter.data = parameter.data.to(getattr(torch, recipe.model.dtype))  # the optimiser has fp32 copies
+    trained = {name: p for name, p in transformer.named_parameters() if id(p) in wanted}
+    for parameter in trained.values():  # the optimiser has fp32 copies
+        parameter.data = parameter.data.to(getattr(torch, recipe.model.dtype))
     return trained
 
 

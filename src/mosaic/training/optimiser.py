@@ -1,12 +1,13 @@
 """AdamW over fp32 copies of the trained weights, with a clip that clips, a schedule, and a running average.
 
-The copies (masters) are what is trained; the model holds them rounded to its own dtype. Gradients of micro-steps are
-summed in fp32.
+The copies (masters) are what is trained; the model holds them rounded to its own dtype. Gradients of
+micro-steps are summed in fp32.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +51,7 @@ class MasterAdamW:
             parameter.grad = None
 
     def step(self) -> float:
-        """Clip the summed gradient, move the masters, copy them to the model; returns the norm before the clip."""
+        """Clip the summed gradient, move the masters, copy them to the model; the norm before the clip."""
         masters = list(self.masters.values())  # a list: an iterator would be exhausted after its first reader
         norm = float(nn.utils.clip_grad_norm_(masters, self.section.clip))
         if math.isfinite(norm):
@@ -76,13 +77,16 @@ class MasterAdamW:
     def state_tensors(self) -> dict[str, dict[str, Tensor]]:
         """Everything a resumed run needs, as named tensors by kind."""
         moments = {name: self.adamw.state.get(master, {}) for name, master in self.masters.items()}
-        kinds = {"masters": {name: master.detach() for name, master in self.masters.items()}, "average": self.average}
+        kinds = {
+            "masters": {name: master.detach() for name, master in self.masters.items()},
+            "average": self.average,
+        }
         for kind in ("exp_avg", "exp_avg_sq", "step"):
             kinds[kind] = {name: state[kind] for name, state in moments.items() if kind in state}
         return {kind: tensors for kind, tensors in kinds.items() if tensors}
 
     def load_state_tensors(self, kinds: Mapping[str, Mapping[str, Tensor]], steps: int) -> None:
-        """Continue from `state_tensors`; a ValueError names a parameter that is missing or has another shape."""
+        """Continue from `state_tensors`; ValueError names a parameter that is missing or of another shape."""
         _check_names(self.masters, kinds["masters"])
         for name, master in self.masters.items():
             master.data.copy_(kinds["masters"][name])
@@ -90,7 +94,8 @@ class MasterAdamW:
                 self.average[name].copy_(kinds.get("average", kinds["masters"])[name])
             if name in kinds.get("exp_avg", {}):
                 self.adamw.state[master] = {
-                    kind: _placed(kinds[kind][name], master, kind) for kind in ("step", "exp_avg", "exp_avg_sq")
+                    kind: _placed(kinds[kind][name], master, kind)
+                    for kind in ("step", "exp_avg", "exp_avg_sq")
                 }
         self.steps = steps
         self._copy(self.masters)
@@ -126,8 +131,8 @@ def gradient_norm(loss: Tensor, parameters: Mapping[str, nn.Parameter]) -> float
     return float(torch.stack([g.float().norm() for g in gradients if g is not None]).norm())
 
 
-def _decay_groups(masters: Iterator[nn.Parameter] | object, weight_decay: float) -> list[dict[str, object]]:
-    masters = list(masters)  # type: ignore[call-overload]
+def _decay_groups(masters: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+    masters = list(masters)
     return [
         {"params": [m for m in masters if m.ndim >= 2], "weight_decay": weight_decay},
         {"params": [m for m in masters if m.ndim < 2], "weight_decay": 0.0},
@@ -135,15 +140,24 @@ def _decay_groups(masters: Iterator[nn.Parameter] | object, weight_decay: float)
 
 
 def _placed(tensor: Tensor, master: Tensor, kind: str) -> Tensor:
-    return tensor.clone() if kind == "step" and master.device.type == "cpu" else tensor.to(master.device, copy=True)
+    return (
+        tensor.clone()
+        if kind == "step" and master.device.type == "cpu"
+        else tensor.to(master.device, copy=True)
+    )
 
 
 def _check_names(masters: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
     for name in sorted(set(masters) ^ set(found)):
-        where = "the checkpoint lacks" if name in masters else "the checkpoint has, and this recipe does not train,"
+        where = (
+            "the checkpoint lacks"
+            if name in masters
+            else "the checkpoint has, and this recipe does not train,"
+        )
         raise ValueError(f"cannot resume: {where} {name}.")
     for name, master in masters.items():
         if master.shape != found[name].shape:
             raise ValueError(
-                f"cannot resume: {name} is {list(found[name].shape)} in the checkpoint and {list(master.shape)} here."
+                f"cannot resume: {name} is {list(found[name].shape)} in the checkpoint "
+                f"and {list(master.shape)} here."
             )

@@ -11,12 +11,12 @@ from diffusers import AutoencoderKL
 from PIL import Image
 from torch import Tensor
 
-from mosaic.model.checkpoint import pack_latents, unpack_latents
+from mosaic.model.latents import pack_latents, unpack_latents, unscale_latents
 from mosaic.sampling import euler, schedule
 from mosaic.training.latents import Render, Rendered, encode_pictures
 from mosaic.training.models import TrainingModel
 from mosaic.training.recipe import Recipe
-from mosaic.training.step import predict, seeded
+from mosaic.training.step import grids_of, predict, seeded
 from mosaic.training.stream import Latents
 
 SCENES = 4
@@ -24,8 +24,10 @@ SEED = 1
 
 
 @torch.no_grad()
-def preview_sheet(model: TrainingModel, recipe: Recipe, output: Path, step: int, render: Render | None = None) -> np.ndarray:
-    """Draw `SCENES` scenes of the recipe's largest K, write OUTPUT/pictures/step-N.png, return its pixels (H, W, 3)."""
+def preview_sheet(
+    model: TrainingModel, recipe: Recipe, output: Path, step: int, render: Render | None = None
+) -> np.ndarray:
+    """Draw `SCENES` scenes of the recipe's largest K into OUTPUT/pictures/step-N.png; its pixels."""
     vae = AutoencoderKL.from_pretrained(model.folder / "vae").to(model.device).eval()
     batch = _scenes(recipe, render)
     scenes, subjects = batch.references.shape[:2]
@@ -48,7 +50,6 @@ def preview_sheet(model: TrainingModel, recipe: Recipe, output: Path, step: int,
 
 def sample_latents(model: TrainingModel, latents: Latents, recipe: Recipe) -> Tensor:
     """Latents (B, 16, h, w) drawn from the model for the captions and references of `latents`."""
-    height, width = latents.target.shape[-2:]
     start = torch.randn(pack_latents(latents.target).shape, generator=seeded(SEED)).to(model.device)
     sigmas = schedule(recipe.output.picture_steps, start.shape[1], recipe.noise.shift)
     guidance = 1.0 if model.transformer.config.guidance_embeds else recipe.output.guidance
@@ -62,13 +63,12 @@ def sample_latents(model: TrainingModel, latents: Latents, recipe: Recipe) -> Te
         base, _ = predict(model, noisy, level, silence, bare, recipe)
         return base + guidance * (wanted - base)
 
-    return unpack_latents(euler(velocity, start, sigmas).float(), height, width)
+    return unpack_latents(euler(velocity, start, sigmas), grids_of(latents)[0])
 
 
 def decode(vae: AutoencoderKL, latents: Tensor) -> np.ndarray:
     """Scaled latents (B, 16, h, w) to uint8 pictures (B, H, W, 3)."""
-    plain = latents / vae.config.scaling_factor + (vae.config.shift_factor or 0.0)
-    pixels = vae.decode(plain.to(vae.dtype)).sample
+    pixels = vae.decode(unscale_latents(latents, vae.config).to(vae.dtype)).sample
     return ((pixels.clamp(-1, 1) + 1) * 127.5).round().permute(0, 2, 3, 1).to("cpu", torch.uint8).numpy()
 
 
@@ -86,7 +86,11 @@ def _scenes(recipe: Recipe, render: Render | None) -> Rendered:
 def _sheet(batch: Rendered, pictures: np.ndarray) -> np.ndarray:
     side = pictures.shape[1]
     rows = []
-    for references, target, picture in zip(batch.references.numpy(), batch.target.numpy(), pictures, strict=True):
-        shown = [np.asarray(Image.fromarray(r).resize((side, side), Image.Resampling.NEAREST)) for r in references]
+    for references, target, picture in zip(
+        batch.references.numpy(), batch.target.numpy(), pictures, strict=True
+    ):
+        shown = [
+            np.asarray(Image.fromarray(r).resize((side, side), Image.Resampling.NEAREST)) for r in references
+        ]
         rows.append(np.concatenate([*shown, target, picture], axis=1))
     return np.concatenate(rows, axis=0)

@@ -1,7 +1,7 @@
 """Recipes: every choice of a run, as typed values read from TOML.
 
-An unknown key is an error that names the nearest known one. Each key answers to a row of the paper-against-release
-table, to an ablation or to the machine at hand; nothing here is read by name at run time.
+An unknown key is an error that names the nearest known one. Each key answers to a row of the
+paper-against-release table, to an ablation or to the machine at hand.
 """
 
 import difflib
@@ -17,7 +17,9 @@ from pydantic_core import ErrorDetails
 Share = typing.Annotated[float, Field(ge=0, le=1)]
 Weight = typing.Annotated[float, Field(ge=0)]
 Count = typing.Annotated[int, Field(ge=1)]
-Subjects = typing.Annotated[int, Field(ge=0)]
+Natural = typing.Annotated[int, Field(ge=0)]
+Pixels = typing.Annotated[int, Field(ge=16, multiple_of=16)]
+Positive = typing.Annotated[float, Field(gt=0)]
 
 
 class Section(BaseModel):
@@ -31,21 +33,23 @@ class CreateSection(Section):
 
     vae: str = ""  # folder of a trained AutoencoderKL; "": a random one, for smoke runs
     heads: Count = 4
-    head_width: int = Field(64, ge=8, multiple_of=8)
-    double_blocks: int = Field(2, ge=0)
-    single_blocks: int = Field(4, ge=0)
+    head_width: typing.Annotated[int, Field(ge=8, multiple_of=8)] = 64
+    double_blocks: Natural = 2
+    single_blocks: Natural = 4
     rope_axes: tuple[int, int, int] = (8, 28, 28)  # sum = head_width
     t5_width: Count = 128
     t5_layers: Count = 2
     clip_width: Count = 128
     clip_layers: Count = 2
-    text_length: int = Field(32, ge=4)
+    text_length: typing.Annotated[int, Field(ge=4)] = 32
     words: tuple[str, ...] = ()  # (): the toybox's vocabulary
 
     @model_validator(mode="after")
     def _axes_fill_the_head(self) -> "CreateSection":
         if sum(self.rope_axes) != self.head_width:
-            raise ValueError(f"rope_axes must sum to head_width {self.head_width}, they sum to {sum(self.rope_axes)}")
+            raise ValueError(
+                f"rope_axes must sum to head_width {self.head_width}, they sum to {sum(self.rope_axes)}"
+            )
         return self
 
 
@@ -54,15 +58,19 @@ class ModelSection(Section):
     lora: str = ""  # a LoRA to start from (train.parameters = "lora")
     attention: Literal["sdpa", "math"] = "sdpa"  # math: bmm + softmax, twice as fast in bf16 on a CPU
     compile: bool = False  # torch.compile of the repeated blocks
-    dtype: Literal["bfloat16", "float32"] = "bfloat16"  # of weights and activations; the optimiser keeps fp32 copies
+    dtype: Literal["bfloat16", "float32"] = (
+        "bfloat16"  # of weights and activations; the optimiser keeps fp32 copies
+    )
     checkpointing: bool = False  # recompute activations in the backward pass
     device: str = "auto"  # auto: cuda where there is one
     create: CreateSection = CreateSection()
 
 
 class TrainSection(Section):
-    parameters: Literal["base", "lora"] = "lora"  # base: transformer + text encoders; lora: reference tokens alone
-    threads: int = Field(0, ge=0)  # 0: what OMP_NUM_THREADS says
+    parameters: Literal["base", "lora"] = (
+        "lora"  # base: transformer + text encoders; lora: reference tokens alone
+    )
+    threads: Natural = 0  # 0: what OMP_NUM_THREADS says
 
 
 class LoraSection(Section):
@@ -78,7 +86,7 @@ class ReferencesSection(Section):
 
 
 class Dropout(Section):
-    """Shares of samples trained without references, without text, without both (for classifier-free guidance)."""
+    """Shares of samples trained without references, without text, without both: for guidance."""
 
     references: Share = 0.05
     text: Share = 0.05
@@ -93,12 +101,16 @@ class Dropout(Section):
 
 class DataSection(Section):
     source: Literal["toybox"] = "toybox"
+    seed: Natural = 0  # of the scenes; the recipe's own seed orders them
     cache: str = ""  # folder of latent shards; "": OUTPUT/latents
-    subjects: dict[Subjects, Weight] = {1: 1.0, 2: 1.0}  # how often a batch has K subjects, each with its reference
-    samples: dict[Subjects, Count] | Count = 4096  # different samples kept for each K
+    subjects: dict[Natural, Weight] = {
+        1: 1.0,
+        2: 1.0,
+    }  # how often a batch has K subjects, each with its reference
+    samples: dict[Natural, Count] | Count = 4096  # different samples kept for each K
     shard: Count = 512  # samples in one shard file
-    size: int = Field(128, ge=16, multiple_of=16)
-    reference_size: int = Field(64, ge=16, multiple_of=16)
+    size: Pixels = 128
+    reference_size: Pixels = 64
     points: Count = 16  # at most so many supervised points a reference, drawn anew each time
     detailed: Share = 0.0  # share of samples told with the caption that names looks too
     posterior: Literal["mean", "sample"] = "mean"  # of the autoencoder, for target and references alike
@@ -123,10 +135,16 @@ class LossSection(Section):
     sca_reduction: Literal["per_reference", "flat"] = "per_reference"
     md_distance: Literal["jensen_shannon", "symmetric_kl"] = "jensen_shannon"
     md_rows: Literal["points", "all"] = "points"
-    md_start: int = Field(0, ge=0)  # steps with MD at weight 0 …
-    md_ramp: int = Field(0, ge=0)  # … then so many to reach beta
+    md_start: Natural = 0  # steps with MD at weight 0 …
+    md_ramp: Natural = 0  # … then so many to reach beta
     direction: Literal["ref_to_target", "target_to_ref"] = "ref_to_target"
     blocks: Literal["all", "double"] | tuple[int, ...] = "all"
+
+    @model_validator(mode="after")
+    def _rows_that_exist(self) -> "LossSection":
+        if self.md_rows == "all" and self.direction == "target_to_ref":
+            raise ValueError('md_rows = "all" are rows of references: they need direction = "ref_to_target"')
+        return self
 
 
 class NoiseSection(Section):
@@ -134,30 +152,30 @@ class NoiseSection(Section):
 
 
 class OptimiserSection(Section):
-    lr: float = Field(1e-4, gt=0)
+    lr: Positive = 1e-4
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: Weight = 0.01  # of matrices; vectors have none
-    warmup: int = Field(0, ge=0)
+    warmup: Natural = 0
     schedule: Literal["constant", "cosine"] = "constant"
-    clip: float = Field(1.0, gt=0)  # of the global gradient norm
+    clip: Positive = 1.0  # of the global gradient norm
     steps: Count = 1000
     batch: Count = 1
     accumulation: Count = 1
-    ema: float = Field(0.999, ge=0, lt=1)  # 0: none
+    ema: typing.Annotated[float, Field(ge=0, lt=1)] = 0.999  # 0: none
 
 
 class OutputSection(Section):
     checkpoint: Count = 1000
     keep: Count = 2
     log: Count = 10
-    gradient_norms: int = Field(0, ge=0)  # every so many steps, the norm of each loss term's gradient; 0: never
-    pictures: int = Field(0, ge=0)  # every so many steps; 0: never
+    gradient_norms: Natural = 0  # every so many steps, the norm of each term's gradient; 0: never
+    pictures: Natural = 0  # every so many steps; 0: never
     picture_steps: Count = 12
     guidance: Weight = 3.0
 
 
 class Recipe(Section):
-    seed: int = Field(0, ge=0)
+    seed: Natural = 0
     model: ModelSection = ModelSection()
     train: TrainSection = TrainSection()
     lora: LoraSection = LoraSection()
@@ -170,7 +188,7 @@ class Recipe(Section):
 
 
 def read_recipe(path: Path, overrides: typing.Sequence[str] = ()) -> Recipe:
-    """The recipe in a TOML file after `section.key=value` overrides; a ValueError says in one sentence what to change."""
+    """The recipe in a TOML file after `section.key=value` overrides; ValueError says what to change."""
     try:
         table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -208,6 +226,19 @@ def canonical(recipe: Recipe) -> str:
     return json.dumps(recipe.model_dump(mode="json"), sort_keys=True)
 
 
+def differences(before: dict[str, Any], now: Recipe) -> dict[str, tuple[Any, Any]]:
+    """Dotted keys whose values differ between a recipe's stored tables and a recipe."""
+    old, new = _flat(before), _flat(now.model_dump(mode="json"))
+    return {key: (old.get(key), new.get(key)) for key in new | old if old.get(key) != new.get(key)}
+
+
+def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
 def _value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
@@ -226,7 +257,9 @@ def _sentence(error: ErrorDetails) -> str:
 def _nearest(path: str) -> str:
     known = list(known_keys(Recipe))
     close = difflib.get_close_matches(path, known, n=1, cutoff=0.0)
-    leaf = difflib.get_close_matches(path.rpartition(".")[2], [key.rpartition(".")[2] for key in known], n=1, cutoff=0.8)
+    leaf = difflib.get_close_matches(
+        path.rpartition(".")[2], [key.rpartition(".")[2] for key in known], n=1, cutoff=0.8
+    )
     same_leaf = [key for key in known if leaf and key.rpartition(".")[2] == leaf[0]]
     best = difflib.get_close_matches(path, same_leaf, n=1, cutoff=0.0) or close
     return f"; did you mean {best[0]}?" if best else "."

@@ -1,28 +1,30 @@
 """The training loop, top to bottom: recipe → latents → model → steps → checkpoints → the final files.
 
-`train` is what the command line calls; `python -m mosaic.training.run RECIPE --output DIR [--resume]` as well.
+`train` is what the command line calls, `python -m mosaic.training.run RECIPE --output DIR [--resume]` too.
 """
 
 import argparse
 import signal
+import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
+import diffusers
 import torch
+import transformers
 
 from mosaic.training.journal import Journal
 from mosaic.training.latents import Render, prepare_latents
 from mosaic.training.models import TrainingModel, base_folder, load_model, save_lora_file, save_model
 from mosaic.training.optimiser import MasterAdamW, gradient_norm
-from mosaic.training.recipe import Recipe, canonical, read_recipe
+from mosaic.training.recipe import Recipe, canonical, differences, read_recipe
 from mosaic.training.state import (
     checkpoints,
     load_checkpoint,
-    publish_file,
     publish_folder,
     save_checkpoint,
     settle_folder,
@@ -34,7 +36,7 @@ from mosaic.training.stream import LatentStream
 def train(recipe: Path, output: Path, overrides: Sequence[str] = (), resume: bool = False) -> None:
     """Train as the recipe file says, into `output`; with `resume`, from its newest checkpoint if it has one.
 
-    SIGTERM and SIGINT save and leave; SIGINT then raises KeyboardInterrupt. ValueError for a mistake of the user.
+    SIGTERM and SIGINT save and leave; SIGINT then raises KeyboardInterrupt. ValueError: a user's mistake.
     """
     train_recipe(read_recipe(recipe, overrides), output, resume=resume, name=Path(recipe).stem)
 
@@ -45,14 +47,15 @@ def train_recipe(
     """As `train`, from a recipe in memory; `render` stands in for the toybox."""
     output = Path(output)
     if checkpoints(output / "checkpoints") and not resume:
-        raise ValueError(f"{output} holds a run already: add --resume to go on with it, or choose another folder.")
+        raise ValueError(
+            f"{output} holds a run already: add --resume to go on with it, or choose another folder."
+        )
     if recipe.train.threads:
         torch.set_num_threads(recipe.train.threads)
-    stop = Stop()
-    with stop.listening():
+    with Stop() as stop:
         run = prepare(recipe, output, name, render)
-        stop.running = True
         restore(run)
+        stop.running = True
         loop(run, stop)
         finish(run)
     if stop.signal == signal.SIGINT:
@@ -69,6 +72,8 @@ class Run:
     model: TrainingModel
     optimiser: MasterAdamW
     stream: LatentStream
+    render: Render | None = None  # None: the toybox
+    saved: int = 0  # the step of the newest checkpoint
 
     @property
     def step(self) -> int:
@@ -81,12 +86,14 @@ class Run:
 
 def prepare(recipe: Recipe, output: Path, name: str, render: Render | None) -> Run:
     """Model, latents and optimiser, at step 0."""
+    for library in (diffusers.utils.logging, transformers.utils.logging):
+        library.disable_progress_bar()
     output.mkdir(parents=True, exist_ok=True)
     (output / "recipe.json").write_text(canonical(recipe) + "\n", encoding="utf-8")
     torch.manual_seed(recipe.seed)  # of the LoRA's initial weights
     folder = base_folder(recipe, output)
     cache = Path(recipe.data.cache or output / "latents")
-    prepare_latents(cache, recipe.data, folder / "vae", recipe.seed, render)
+    prepare_latents(cache, recipe.data, folder / "vae", render)
     model = load_model(recipe, folder)
     return Run(
         recipe=recipe,
@@ -95,6 +102,7 @@ def prepare(recipe: Recipe, output: Path, name: str, render: Render | None) -> R
         model=model,
         optimiser=MasterAdamW(model.trained, recipe.optimiser),
         stream=LatentStream(cache, recipe.data, recipe.optimiser.batch, recipe.seed),
+        render=render,
     )
 
 
@@ -108,15 +116,18 @@ def loop(run: Run, stop: "Stop") -> None:
             norm = run.optimiser.step()
             if run.step % out.log == 0 or run.done or norms:
                 journal.record(run.step, values(terms, norms, norm, run.optimiser.rate))
-            if run.step % out.checkpoint == 0 or run.done or stop.signal:
-                save(run)
             if out.pictures and run.step % out.pictures == 0:
                 draw(run, journal)
+            if run.step % out.checkpoint == 0:
+                save(run)
+        if run.saved != run.step:
+            save(run)
 
 
 def micro_steps(run: Run, wants_norms: bool) -> tuple[list[Terms], dict[str, float]]:
     """Forward and backward over one step's micro-batches; gradients are left with the optimiser."""
-    count, done, norms = run.recipe.optimiser.accumulation, [], {}
+    count, done = run.recipe.optimiser.accumulation, []
+    norms: dict[str, float] = {}
     for micro in range(count):
         terms = training_terms(run.model, next(run.stream), run.recipe, run.step, micro)
         if wants_norms and not norms and len(terms.weighted) > 1:
@@ -131,7 +142,9 @@ def micro_steps(run: Run, wants_norms: bool) -> tuple[list[Terms], dict[str, flo
 def values(terms: list[Terms], norms: dict[str, float], norm: float, rate: float) -> dict[str, float]:
     """What one step has to tell, by name."""
     told = {f"loss/{name}": value for name, value in mean_by_name([term.raw() for term in terms]).items()}
-    told |= {f"probe/{name}": value for name, value in mean_by_name([term.accuracies() for term in terms]).items()}
+    told |= {
+        f"probe/{name}": value for name, value in mean_by_name([term.accuracies() for term in terms]).items()
+    }
     told |= {"gradient/norm": norm} | {f"gradient/{name}": value for name, value in norms.items()}
     return told | {"lr": rate}
 
@@ -152,11 +165,15 @@ def save(run: Run) -> None:
     }
     tensors = run.optimiser.state_tensors() | {"random": {"torch": torch.get_rng_state()}}
     save_checkpoint(run.output / "checkpoints", run.step, tensors, facts, run.recipe.output.keep)
+    run.saved = run.step
+    publish(run)
+
+
+def publish(run: Run) -> None:
+    """The averaged weights: OUTPUT/lora.safetensors, or the folder OUTPUT/model."""
     with run.optimiser.averaged():
         if run.recipe.train.parameters == "lora":
-            publish_file(
-                run.output / "lora.safetensors", lambda path: save_lora_file(run.model, path, run.recipe, run.name)
-            )
+            save_lora_file(run.model, run.output / "lora.safetensors", run.recipe, run.name)
         else:
             publish_folder(run.output / "model", str(run.step), lambda folder: save_model(run.model, folder))
 
@@ -170,11 +187,15 @@ def restore(run: Run) -> None:
     torch.set_rng_state(tensors["random"]["torch"])
     run.optimiser.load_state_tensors(tensors, facts["step"])
     run.stream.load_state_dict(facts["stream"])
+    run.saved = run.step
+    for key, (before, now) in differences(facts["recipe"], run.recipe).items():
+        print(f"resuming with {key} = {now}, which was {before}", file=sys.stderr)
 
 
 def finish(run: Run) -> None:
-    """The final files, once every step is done."""
-    if run.done and run.recipe.train.parameters == "base":
+    """The final files, once every step is done; a kill may have come between a checkpoint and these."""
+    if run.done:
+        publish(run)
         settle_folder(run.output / "model")
 
 
@@ -183,23 +204,23 @@ def draw(run: Run, journal: Journal) -> None:
     from mosaic.training.pictures import preview_sheet
 
     with run.optimiser.averaged():
-        journal.picture(run.step, "pictures", preview_sheet(run.model, run.recipe, run.output, run.step))
+        sheet = preview_sheet(run.model, run.recipe, run.output, run.step, run.render)
+    journal.picture(run.step, "pictures", sheet)
 
 
 @dataclass(kw_only=True, slots=True)
 class Stop:
-    """Remembers the first SIGTERM or SIGINT while a run is at work; before that, and the second time, leaves at once."""
+    """Remembers the first SIGTERM or SIGINT of a running loop; otherwise they end the run at once."""
 
     running: bool = False
     signal: int = 0
     before: dict[int, Any] = field(default_factory=dict)
 
-    def listening(self) -> "Stop":
-        return self
-
-    def __enter__(self) -> "Stop":
+    def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            self.before = {number: signal.signal(number, self._heard) for number in (signal.SIGTERM, signal.SIGINT)}
+            self.before = {
+                number: signal.signal(number, self._heard) for number in (signal.SIGTERM, signal.SIGINT)
+            }
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -213,7 +234,10 @@ class Stop:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m mosaic.training.run", description="Train as a recipe says.")
+    """The command line without the `mosaic` command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m mosaic.training.run", description="Train as a recipe says."
+    )
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--set", dest="overrides", metavar="section.key=value", action="append", default=[])

@@ -13,12 +13,16 @@ from torch import Tensor
 FACTS = "state.json"
 
 
-def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], facts: Any, keep: int) -> Path:
-    """Write `folder`/step-N (one safetensors file a kind, state.json) under another name, then rename; prune."""
+def save_checkpoint(
+    folder: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], facts: Any, keep: int
+) -> Path:
+    """Write `folder`/step-N (one safetensors file a kind, state.json) under another name, rename; prune."""
 
     def write(place: Path) -> None:
         for kind, named in tensors.items():
-            save_file({name: tensor.contiguous() for name, tensor in named.items()}, place / f"{kind}.safetensors")
+            save_file(
+                {name: tensor.contiguous() for name, tensor in named.items()}, place / f"{kind}.safetensors"
+            )
         (place / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
     path = write_folder(Path(folder) / f"step-{step:08d}", write)
@@ -47,35 +51,30 @@ def write_folder(path: Path, write: Callable[[Path], None]) -> Path:
     _sync(temporary)
     if path.exists():
         shutil.rmtree(path)
-    os.replace(temporary, path)
+    temporary.replace(path)
     return path
 
 
 def publish_folder(link: Path, name: str, write: Callable[[Path], None]) -> None:
-    """Fill `link`'s neighbour .`link`-`name` and point `link` at it in one rename: a reader sees the old or the new."""
+    """Fill `link`'s neighbour .`link`-`name`, point `link` at it in one rename: a reader sees old or new."""
     fresh = write_folder(link.with_name(f".{link.name}-{name}"), write)
     pointer = link.with_name(f".{link.name}.pointer")
     pointer.unlink(missing_ok=True)
     pointer.symlink_to(fresh.name, target_is_directory=True)
-    os.replace(pointer, link)
+    if link.is_dir() and not link.is_symlink():  # settled by a run that now goes on
+        link.replace(link.with_name(f".{link.name}-settled"))
+    pointer.replace(link)
     for old in link.parent.glob(f".{link.name}-*"):
         if old != fresh:
             shutil.rmtree(old)
 
 
 def settle_folder(link: Path) -> None:
-    """Put the folder itself where its published link is: the run is over, the folder may be moved and copied."""
+    """Put the folder itself where its link is: the run is over, the folder may be moved and copied."""
     if link.is_symlink():
         folder = link.resolve()
         link.unlink()
-        os.replace(folder, link)
-
-
-def publish_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file under a temporary name and rename it to `path`."""
-    temporary = path.with_name(f".{path.name}")
-    write(temporary)
-    os.replace(temporary, path)
+        folder.replace(link)
 
 
 def _sync(folder: Path) -> None:

@@ -1,8 +1,7 @@
 """One micro-step: latents and captions in, loss terms out.
 
-B batch, K references, P points, T target tokens, R tokens of one reference, C channels, S text tokens. All randomness
-of a micro-step comes from one generator seeded by (seed, step, micro-step), so a resumed run draws what it would have
-drawn.
+B batch, K references, P points, T target tokens, R tokens of one reference, C channels. All randomness
+of a micro-step comes from one generator, seeded by (seed, step, micro-step): a resumed run draws the same.
 """
 
 from dataclasses import asdict, dataclass
@@ -13,8 +12,8 @@ from torch import Tensor
 
 from mosaic.geometry import Grid
 from mosaic.model.attention import Probe
-from mosaic.model.checkpoint import pack_latents
-from mosaic.model.layout import TokenLayout
+from mosaic.model.latents import pack_latents
+from mosaic.model.layout import Positions, TokenLayout, Visibility
 from mosaic.objectives import correspondence_loss, disentanglement_loss, flow_matching_loss
 from mosaic.sampling import add_noise, sample_sigma
 from mosaic.training.accuracy import probe_accuracy
@@ -52,7 +51,9 @@ class Terms:
         return {} if found is None else asdict(found)
 
 
-def training_terms(model: TrainingModel, latents: Latents, recipe: Recipe, step: int, micro: int = 0) -> Terms:
+def training_terms(
+    model: TrainingModel, latents: Latents, recipe: Recipe, step: int, micro: int = 0
+) -> Terms:
     """Flow matching, SCA and MD of one batch. Dropped references take part in nothing."""
     generator = seeded(recipe.seed, step, micro)
     shown, captions = drop(latents.captions, recipe.data.dropout, generator)
@@ -102,16 +103,23 @@ def predict(
 
 
 def layout_of(latents: Latents, text: int, recipe: Recipe) -> TokenLayout:
-    """The token layout of a batch: latents are packed 2 × 2."""
-    target = Grid(latents.target.shape[-2] // 2, latents.target.shape[-1] // 2)
-    reference = Grid(latents.references.shape[-2] // 2, latents.references.shape[-1] // 2)
+    """The token layout of a batch."""
+    target, reference = grids_of(latents)
     return TokenLayout(
         text=text,
         target=target,
         references=(reference,) * latents.references.shape[1],
-        visibility=recipe.references.visibility,
-        positions=recipe.references.positions,
+        visibility=Visibility(recipe.references.visibility),
+        positions=Positions(recipe.references.positions),
     )
+
+
+def grids_of(latents: Latents) -> tuple[Grid, Grid]:
+    """Token grids of target and reference: latents are packed 2 × 2."""
+    target, reference = (
+        Grid(x.shape[-2] // 2, x.shape[-1] // 2) for x in (latents.target, latents.references)
+    )
+    return target, reference
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,9 +151,10 @@ def supervised_points(latents: Latents, loss: LossSection, device: torch.device)
     subjects = latents.references.shape[1]
     if not subjects:
         return None
-    target = Grid(latents.target.shape[-2] // 2, latents.target.shape[-1] // 2)
-    reference = Grid(latents.references.shape[-2] // 2, latents.references.shape[-1] // 2)
-    u, v, valid = (x.to(device) for x in (latents.points_reference, latents.points_target, latents.points_valid))
+    target, reference = grids_of(latents)
+    u, v, valid = (
+        x.to(device) for x in (latents.points_reference, latents.points_target, latents.points_valid)
+    )
     if loss.direction == "ref_to_target":
         all_rows = reference.size if loss.md_rows == "all" else 0
         return Points(tokens=u, labels=v, valid=valid, grid=target, all_rows=all_rows)
@@ -173,8 +182,8 @@ def md_weight(loss: LossSection, step: int) -> float:
 def drop(captions: list[str], dropout: Dropout, generator: torch.Generator) -> tuple[bool, list[str]]:
     """Whether the batch keeps its references, and its captions with some emptied.
 
-    References are dropped for a whole micro-batch, so that its tokens are not computed; a sample's chances of each of
-    the three cases are those of the recipe.
+    References are dropped for a whole micro-batch, so that their tokens are not computed; a sample's chances
+    of each of the three cases are those of the recipe.
     """
     without = dropout.references + dropout.both
     shown = float(torch.rand((), generator=generator)) >= without
@@ -185,4 +194,6 @@ def drop(captions: list[str], dropout: Dropout, generator: torch.Generator) -> t
 
 def seeded(*key: int) -> torch.Generator:
     """A generator on the CPU that depends on the key alone."""
-    return torch.Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1))
+    return torch.Generator().manual_seed(
+        int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
+    )

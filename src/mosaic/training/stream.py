@@ -36,13 +36,15 @@ class Latents:
 class LatentStream:
     """An endless, seeded stream of batches over a cache; its state is how far each K has been read.
 
-    Sample n of a K is element n mod N of the permutation of epoch n div N, so nothing is dropped or repeated within
-    an epoch, whatever the batch size.
+    Sample n of a K is element n mod N of the permutation of epoch n div N, so nothing is dropped or repeated
+    within an epoch, whatever the batch size.
     """
 
     def __init__(self, folder: Path, data: DataSection, batch: int, seed: int) -> None:
         self.data, self.batch, self.seed = data, batch, seed
-        self.shards = {k: [Shard(shard_path(folder, k, i)) for i in range(n)] for k, n in shard_counts(data).items()}
+        self.shards = {
+            k: [Shard(shard_path(folder, k, i)) for i in range(n)] for k, n in shard_counts(data).items()
+        }
         self.drawn = 0
         self.taken = dict.fromkeys(self.shards, 0)
 
@@ -65,7 +67,9 @@ class LatentStream:
         self.drawn += 1
         self.taken[subjects] += self.batch
         captions = [row.pop("caption") for row in rows]
-        return Latents(captions=captions, **{name: torch.stack([row[name] for row in rows]) for name in TENSORS})
+        return Latents(
+            captions=captions, **{name: torch.stack([row[name] for row in rows]) for name in TENSORS}
+        )
 
     def _row(self, subjects: int, position: int, generator: np.random.Generator) -> dict[str, Any]:
         shards, size = self.shards[subjects], self.data.shard
@@ -107,11 +111,11 @@ def _permutation(*key: int) -> np.ndarray[Any, np.dtype[np.int64]]:
 
 
 def _choose_points(valid: Tensor, points: int, generator: np.random.Generator) -> Tensor:
-    """Indices (K, points) of valid points in random order, then of padding; `valid` (K, P) is padded if shorter."""
+    """Indices (K, points) of valid points in random order, then of padding, in `valid` (K, P)."""
     subjects, stored = valid.shape
     keys = generator.random((subjects, stored)) + ~valid.numpy()
     order = torch.from_numpy(keys.argsort(1))[:, :points]
     if stored >= points:
         return order
-    last = order[:, -1:]  # the worst of the row: padding wherever the row has any; see _padded
+    last = order[:, -1:]  # a shard's rows all end in padding
     return torch.cat([order, last.expand(subjects, points - stored)], 1)

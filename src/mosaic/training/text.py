@@ -1,4 +1,4 @@
-"""Captions to what the transformer reads: T5 tokens (B, S, J) and a pooled CLIP vector (B, Pd), as FluxPipeline does."""
+"""Captions to what the transformer reads, as FluxPipeline does: T5 tokens (B, S, J), CLIP vector (B, Pd)."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path

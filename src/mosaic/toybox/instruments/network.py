@@ -3,9 +3,11 @@
 Letters: B pictures, N crops, h, w cells of a feature map, A values of an attribute.
 """
 
+from pathlib import Path
 from typing import Final
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, relu
 
@@ -79,7 +81,8 @@ class Detector(nn.Module):
 class Reader(nn.Module):
     """Who a toy is: from a crop and its species, logits of every attribute, of its yaw, and of a slot a cell.
 
-    A colour is read where the crop shows its slot: features are averaged under the slot's predicted map.
+    A colour is read where the crop shows its slot: features are averaged under the slot's predicted map. Shapes and
+    yaw are read from these averages too, from where the slots lie, and from a coarse map of the crop.
     """
 
     def __init__(self, stem: int = 24, widths: tuple[int, ...] = (40, 64, 96), out: int = 48) -> None:
@@ -89,22 +92,52 @@ class Reader(nn.Module):
         self.fine = _convolve(out, out)
         self.slot = nn.Conv2d(out, len(Slot) + 1, 1)  # the last: not this toy
         self.colour = nn.Sequential(nn.Linear(out + 1, 64), nn.ReLU(), nn.Linear(64, len(COLOURS)))
-        self.squeeze = _convolve(widths[-1], 16, size=1)
-        cells = (CROP // 2 ** len(widths)) ** 2
-        self.mix = nn.Sequential(nn.Linear(16 * cells + (out + 1) * len(COLOUR_OF), 96), nn.ReLU())
-        self.shapes = nn.ModuleDict({name: nn.Linear(96, count) for name, count in SHAPES.items()})
-        self.yaw = nn.Linear(96, len(YAWS))
+        self.squeeze = _convolve(widths[-1], 8, size=1)
+        seen, cells = len(Slot) * (out + 6), (CROP // 2 ** len(widths)) ** 2
+        self.even = nn.BatchNorm1d(seen)
+        self.mix = nn.Sequential(nn.Linear(8 * cells + seen, 128), nn.BatchNorm1d(128), nn.ReLU())
+        self.shapes = nn.ModuleDict({name: nn.Linear(128 + seen, n) for name, n in SHAPES.items()})
+        self.yaw = nn.Linear(128 + seen, len(YAWS))
 
     def forward(self, crops: Tensor, species: Tensor) -> dict[str, Tensor]:
-        """Crops (N, 3, 48, 48) in [−1, 1], species (N,) → logits by attribute (N, A), "yaw", "slots" (N, 7, 24, 24)."""
+        """Crops (N, 3, 48, 48) in [−1, 1], species (N,) → logits by attribute (N, A).
+
+        Beside the attributes: "yaw" (N, bins) and "slots" (N, 7, 24, 24).
+        """
         fine, coarse = self.pyramid(crops, self.kind(species))
         fine = self.fine(fine)
         slots = self.slot(fine)
-        under = slots.float().softmax(1)[:, : len(COLOUR_OF)].flatten(2)  # (N, 5, cells)
-        mass = under.sum(-1, keepdim=True)
-        mean = under @ fine.float().flatten(2).mT / (mass + 0.5)
-        seen = torch.cat([mean, (mass + 0.5).log()], -1)  # (N, 5, out + 1)
-        mixed = self.mix(torch.cat([self.squeeze(coarse).flatten(1), seen.flatten(1)], 1))
+        mean, size, place = _under(slots.float().softmax(1)[:, : len(Slot)], fine.float())
+        colours = self.colour(torch.cat([mean, size], -1)[:, : len(COLOUR_OF)])
+        seen = self.even(torch.cat([mean, size, place], -1).flatten(1))
+        mixed = torch.cat([self.mix(torch.cat([self.squeeze(coarse).flatten(1), seen], 1)), seen], 1)
         logits = {name: head(mixed) for name, head in self.shapes.items()}
-        logits |= {COLOUR_OF[slot]: self.colour(seen[:, slot]) for slot in COLOUR_OF}
+        logits |= {COLOUR_OF[slot]: colours[:, slot] for slot in COLOUR_OF}
         return logits | {"yaw": self.yaw(mixed), "slots": slots}
+
+
+def _under(maps: Tensor, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What lies under maps (N, S, h, w) in 0..1: mean features (N, S, C), log size (N, S, 1), moments (N, S, 5)."""
+    height, width = maps.shape[-2:]
+    y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
+    moments = torch.stack([x, y, x * x, y * y, x * y]).flatten(1).to(maps.device)  # (5, cells)
+    maps = maps.flatten(2)
+    mass = maps.sum(-1, keepdim=True) + 0.5
+    return maps @ features.flatten(2).mT / mass, mass.log(), maps @ moments.T / mass
+
+
+def write(networks: tuple[Detector, Reader], path: Path, dtype: torch.dtype = torch.float32) -> None:
+    """Both networks' weights in one safetensors file."""
+    named = zip(("detector", "reader"), networks, strict=True)
+    weights = {f"{name}.{key}": v for name, network in named for key, v in network.state_dict().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({k: v.to(dtype).contiguous() if v.is_floating_point() else v for k, v in weights.items()}, path)
+
+
+def read_back(path: Path) -> tuple[Detector, Reader]:
+    """The networks that `write` wrote."""
+    weights, networks = load_file(path), (Detector(), Reader())
+    for name, network in zip(("detector", "reader"), networks, strict=True):
+        own = {k.removeprefix(f"{name}."): v for k, v in weights.items() if k.startswith(f"{name}.")}
+        network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in own.items()})
+    return networks

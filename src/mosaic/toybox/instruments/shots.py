@@ -3,7 +3,6 @@
 Letters: N scenes, T toys a scene (padded), A attributes, h, w pixels.
 """
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from enum import IntEnum
@@ -47,6 +46,10 @@ COLOUR_OF = {
     Slot.ACCESSORY: "accessory_colour",
     Slot.BADGE: "badge_colour",
 }
+WORN_BY = {
+    "accessory_colour": "accessory",
+    "badge_colour": "badge",
+}  # a colour that shows only where something is worn
 NOTHING = 255  # in a slot map: no toy here
 
 
@@ -60,8 +63,11 @@ def part_slots(toy: Toy) -> NDArray[np.uint8]:
     return np.where(same.any(1), same.argmax(1), Slot.FIXED).astype(np.uint8)
 
 
-def slot_map(scenes: Sequence[Scene], shot: Render) -> Tensor:
-    """(B, h, w) uint8: 8 · toy + slot of the first sub-sample of each pixel, `NOTHING` beside the toys."""
+def slot_map(scenes: Sequence[Scene], shot: Render, pattern: int | None = None) -> Tensor:
+    """(B, h, w) uint8: 8 · toy + slot of the first sub-sample of each pixel, `NOTHING` beside the toys.
+
+    With a `pattern` every toy is taken to wear that one, all else equal.
+    """
     slots = torch.from_numpy(np.concatenate([part_slots(toy) for scene in scenes for toy in scene.toys]))
     part, toy = shot.part[:, ::FINE, ::FINE], shot.toy[:, ::FINE, ::FINE]
     shown = part >= 0
@@ -70,7 +76,8 @@ def slot_map(scenes: Sequence[Scene], shot: Render) -> Tensor:
     frame = shot.parts.rest[which]
     rest = (frame[:, :, :3] @ local[..., None])[..., 0] + frame[:, :, 3]
     slot = slots.to(part.device)[which].long()
-    slot = torch.where(_painted(shot.parts.pattern[which], rest), int(Slot.ACCENT), slot)
+    worn = shot.parts.pattern[which] if pattern is None else pattern * (slot == Slot.PRIMARY)
+    slot = torch.where(_painted(worn, rest), int(Slot.ACCENT), slot)
     result = torch.full(part.shape, NOTHING, dtype=torch.uint8, device=part.device)
     result[shown] = (8 * toy[shown] + slot).to(torch.uint8)
     return result
@@ -105,7 +112,9 @@ def shoot(scenes: Sequence[Scene], size: int = SIZE) -> Shots:
             identities[n, t] = astuple(toy.identity)
             yaws[n, t] = apparent_yaw(scene, t)
     slots = slot_map(scenes, shot).numpy()
-    return Shots(pictures=shot.picture.numpy(), slots=slots, species=species, identities=identities, yaws=yaws)
+    return Shots(
+        pictures=shot.picture.numpy(), slots=slots, species=species, identities=identities, yaws=yaws
+    )
 
 
 def draw(seed: int, start: int, count: int) -> list[Scene]:
@@ -137,19 +146,6 @@ def load(folder: Path, scenes: int, seed: int = SEED) -> Shots:
     chunks = [np.load(path) for path in paths if path.exists()]
     if not chunks:
         raise ValueError(f"{folder} holds no cached shots of seed {seed}; make them first.")
-    return Shots(**{f.name: np.concatenate([chunk[f.name] for chunk in chunks])[:scenes] for f in fields(Shots)})
-
-
-def main() -> None:
-    """`python -m mosaic.toybox.instruments.shots --output DIR --scenes N`."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--scenes", type=int, default=15000)
-    parser.add_argument("--seed", type=int, default=SEED)
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    cache(arguments.output, arguments.scenes, arguments.seed)
-
-
-if __name__ == "__main__":
-    main()
+    return Shots(
+        **{f.name: np.concatenate([chunk[f.name] for chunk in chunks])[:scenes] for f in fields(Shots)}
+    )

@@ -3,8 +3,6 @@
 Letters: B pictures, T toys a scene, N crops.
 """
 
-import argparse
-import json
 import logging
 import math
 import time
@@ -18,12 +16,11 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, l1_loss, logsigmoid
 
 from mosaic.toybox.instruments.look import boxes, crop, squares
-from mosaic.toybox.instruments.network import SHAPES, STRIDE, YAWS, Detector, Reader
-from mosaic.toybox.instruments.shots import ATTRIBUTES, COLOUR_OF, NOTHING, SIZE, Shots, Slot, load
+from mosaic.toybox.instruments.network import SHAPES, STRIDE, YAWS, Detector, Reader, write
+from mosaic.toybox.instruments.shots import ATTRIBUTES, COLOUR_OF, NOTHING, SIZE, WORN_BY, Shots, Slot
 from mosaic.toybox.instruments.wear import wear
 
 log = logging.getLogger(__name__)
-WORN_BY = {"accessory_colour": "accessory", "badge_colour": "badge"}  # a colour that only shows where something is worn
 LEAST_SEEN = 40  # pixels of a toy that must show for it to be learnt from
 
 
@@ -80,13 +77,17 @@ class Lessons:
         )
 
 
-def _slots_in(slots: NDArray[np.uint8], which: Tensor, toys: Tensor, square: Tensor, cells: int = 24) -> Tensor:
+def _slots_in(
+    slots: NDArray[np.uint8], which: Tensor, toys: Tensor, square: Tensor, cells: int = 24
+) -> Tensor:
     """(N, cells, cells) the slot in the middle of each cell of a crop, of the crop's own toy."""
     at = (torch.arange(cells) + 0.5) / cells - 0.5
     x, y = (square[:, i, None] + at * square[:, 2:] for i in (0, 1))
     column, row = x.floor().long()[:, None, :], y.floor().long()[:, :, None]
     inside = (column >= 0) & (column < SIZE) & (row >= 0) & (row < SIZE)
-    seen = torch.from_numpy(slots)[which[:, None, None], row.clamp(0, SIZE - 1), column.clamp(0, SIZE - 1)].long()
+    seen = torch.from_numpy(slots)[
+        which[:, None, None], row.clamp(0, SIZE - 1), column.clamp(0, SIZE - 1)
+    ].long()
     mine = inside & (seen // 8 == toys[:, None, None]) & (seen != NOTHING)
     return torch.where(mine, seen % 8, len(Slot))
 
@@ -104,7 +105,9 @@ def detection_loss(heat: Tensor, box: Tensor, lesson: Lesson) -> Tensor:
     for n, (picture, species) in enumerate(zip(lesson.which.tolist(), lesson.species.tolist(), strict=True)):
         target[picture, species] = torch.maximum(target[picture, species], bumps[n])
     peak, chance = target == 1, heat.sigmoid()
-    focal = torch.where(peak, (1 - chance) ** 2 * logsigmoid(heat), (1 - target) ** 4 * chance**2 * logsigmoid(-heat))
+    focal = torch.where(
+        peak, (1 - chance) ** 2 * logsigmoid(heat), (1 - target) ** 4 * chance**2 * logsigmoid(-heat)
+    )
     made = box[lesson.which, :, cell[:, 1], cell[:, 0]]
     return -focal.sum() / len(size) + l1_loss(made, torch.cat([middle - cell - 0.5, size.log()], 1))
 
@@ -119,14 +122,22 @@ def reading_loss(read: dict[str, Tensor], lesson: Lesson) -> Tensor:
             label = torch.where(worn, label, -100)
         total = total + cross_entropy(read[name], label)
     off = (lesson.yaw[:, None] - torch.tensor(YAWS)) / (YAWS[1] - YAWS[0])
-    return total + 0.5 * cross_entropy(read["yaw"], (-0.5 * off**2).softmax(1))
+    return total + cross_entropy(read["yaw"], (-0.5 * off**2).softmax(1))
 
 
-def train(lessons: Lessons, output: Path, steps: int, batch: int = 16, rate: float = 3e-3, most: int = 64) -> None:
-    """Trains both networks and writes their weights."""
-    torch.manual_seed(0)
-    networks = [network().to(memory_format=torch.channels_last).train() for network in (Detector, Reader)]
+def train(
+    networks: tuple[Detector, Reader],
+    lessons: Lessons,
+    output: Path,
+    steps: int,
+    rate: float,
+    batch: int = 16,
+    most: int = 64,
+) -> None:
+    """Trains both networks, the rate falling along a cosine, and writes their weights now and then."""
     detector, reader = networks
+    for network in networks:
+        network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimisers = [torch.optim.AdamW(n.parameters(), lr=rate, weight_decay=0.02) for n in networks]
     began, averages = time.process_time(), np.zeros(2)
     for step in range(steps):
@@ -138,19 +149,27 @@ def train(lessons: Lessons, output: Path, steps: int, batch: int = 16, rate: flo
         with torch.autocast("cpu", dtype=torch.bfloat16):
             heat, box = detector(lesson.pictures.to(memory_format=torch.channels_last))
             read = reader(crops, part.species)
-        losses = detection_loss(heat.float(), box.float(), lesson), reading_loss({k: v.float() for k, v in read.items()}, part)
+        losses = (
+            detection_loss(heat.float(), box.float(), lesson),
+            reading_loss({k: v.float() for k, v in read.items()}, part),
+        )
         for network, optimiser, loss in zip(networks, optimisers, losses, strict=True):
             optimiser.param_groups[0]["lr"] = now
             optimiser.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
             optimiser.step()
-        averages += (np.array([float(loss.detach()) for loss in losses]) - averages) * max(0.01, 1 / (step + 1))
+        now_lost = np.array([float(loss.detach()) for loss in losses])
+        averages += (now_lost - averages) * max(0.01, 1 / (step + 1))
         if step % 100 == 99:
-            log.info("step %d  detector %.3f  reader %.3f  %.0f s of CPU", step + 1, *averages, time.process_time() - began)
-        if step % 500 == 499 or step == steps - 1:
-            output.mkdir(parents=True, exist_ok=True)
-            torch.save([network.state_dict() for network in networks], output / "networks.pt")
+            log.info(
+                "step %d  detector %.3f  reader %.3f  %.0f s of CPU",
+                step + 1,
+                *averages,
+                time.process_time() - began,
+            )
+        if step % 300 == 299 or step == steps - 1:
+            write(networks, output)
 
 
 _PER_TOY = ("which", "box", "species", "identity", "yaw", "slots", "square")

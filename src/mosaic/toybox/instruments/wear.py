@@ -17,7 +17,9 @@ def wear(pictures: Tensor, random: torch.Generator) -> Tensor:
 
     worn = torch.where(chosen(0.7), _cast(pictures, random), pictures)
     worn = torch.where(chosen(0.4), blur(worn, 0.3 + 0.7 * float(torch.rand((), generator=random))), worn)
-    worn = torch.where(chosen(0.25), _coarse(worn, 0.6 + 0.35 * float(torch.rand((), generator=random))), worn)
+    worn = torch.where(
+        chosen(0.25), _coarse(worn, 0.6 + 0.35 * float(torch.rand((), generator=random))), worn
+    )
     strength = 0.05 * torch.rand(batch, 1, 1, 1, generator=random)
     noise = torch.randn(worn.shape, generator=random) * strength
     return torch.where(chosen(0.4), worn + noise, worn).clamp(0, 1)
