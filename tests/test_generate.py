@@ -230,7 +230,7 @@ def test_encode_refuses_what_no_cache_can_be_of(
 ) -> None:
     line = ["encode", "bear=bear.png", "--model", "model", "--output"]
     cache = str(tmp_path / "a.safetensors")
-    assert "isolated visibility" in refused(capsys, *line, cache, "--lora", "release.safetensors")
+    assert "isolated and null alone" in refused(capsys, *line, cache, "--lora", "release.safetensors")
     assert "must end in .safetensors" in refused(capsys, *line, str(tmp_path / "a.png"))
 
 
@@ -292,6 +292,8 @@ def test_running_out_of_memory_is_one_sentence() -> None:
         ("RepositoryNotFoundError", "The hub shows no o/n"),
         ("LocalEntryNotFoundError", "cannot be reached"),
         ("OfflineModeIsEnabled", "cannot be reached"),
+        ("RemoteEntryNotFoundError", "The hub shows no o/n"),
+        ("HTTPError", "cannot be reached"),
     ],
 )
 def test_the_hub_says_no(name: str, told: str) -> None:

@@ -8,14 +8,11 @@ import pytest
 import torch
 from diffusers import FluxPipeline
 from fixtures_model import draw_photo, draw_subject, write_lora, write_model
-from hypothesis import given
-from hypothesis import strategies as st
 
 from mosaic.geometry import Grid
 from mosaic.model.layout import Visibility
 from mosaic.model.reference_cache import load_cache, save_cache
 from mosaic.pipeline import AttentionRequest, MosaicPipeline, load, spread_tokens
-from mosaic.pipeline.guidance import combine
 from mosaic.pipeline.latents import noise_of
 from mosaic.sample import Reference, Subject
 
@@ -190,7 +187,7 @@ def test_no_cache_for_references_that_see_the_target(
     release: MosaicPipeline, isolated: MosaicPipeline
 ) -> None:
     encoded = release.encode_references([reference(0)], (64, 64))[0]
-    with pytest.raises(ValueError, match="isolated visibility"):
+    with pytest.raises(ValueError, match="isolated and null alone"):
         release.cache(encoded)
     cache = isolated.cache(isolated.encode_references([reference(0)], (64, 64))[0])
     with pytest.raises(ValueError, match="cannot come from a cache"):
@@ -254,39 +251,6 @@ def test_references_without_a_lora_are_warned_of(
     assert "no LoRA" in caplog.text
 
 
-def test_guidance_by_two_passes_is_skipped_at_one(release: MosaicPipeline) -> None:
-    encoded = release.encode_references([reference(0)], (64, 64))
-    assert release.plan(PROMPT, encoded, guidance=1.0).empty is None
-    plan = release.plan(PROMPT, encoded, guidance=2.0)
-    assert plan.empty is not None
-    assert plan.empty.layout.references == ()
-
-
-def test_reference_guidance_of_one_changes_nothing(release: MosaicPipeline) -> None:
-    encoded = release.encode_references([reference(0)], (64, 64))
-    noise = noise_of(0, Grid(4, 4))
-    plans = [
-        release.plan(PROMPT, encoded, guidance=1.0, reference_guidance=weight) for weight in (None, 1.0, 2.0)
-    ]
-    with torch.no_grad():
-        plain, one, two = (plan.velocity(release.transformer, noise, 0.5)[0] for plan in plans)
-        text = plans[1].text.run(release.transformer, noise, 0.5, None).velocity
-    assert torch.allclose(plain, one, atol=1e-5)
-    assert torch.allclose(two, text + 2 * (plain - text), atol=1e-5)
-
-
-@given(st.floats(0, 20), st.floats(0, 20))
-def test_combine_is_the_formula(guidance: float, reference_guidance: float) -> None:
-    full, text, empty = torch.randn(3, 2, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    combined = combine(full, text, empty, guidance, reference_guidance)
-    literal = empty + guidance * (text - empty) + reference_guidance * (full - text)
-    assert torch.allclose(combined, literal)
-    assert torch.allclose(
-        combine(full, None, empty, guidance), combine(full, text, empty, guidance, guidance)
-    )
-    assert combine(full, None, None, guidance) is full
-
-
 @pytest.mark.parametrize("kind", ["release", "isolated", "full"])
 def test_attention_is_read(folders: dict[str, Path], kind: str) -> None:
     pipeline = load(folders["two-pass"], folders[kind])
@@ -312,39 +276,6 @@ def test_spread_tokens_lie_apart_on_the_foreground() -> None:
     assert len(set(tokens)) == 4
     assert all(token % 4 < 2 for token in tokens)
     assert spread_tokens(np.zeros((32, 32), bool), Grid(2, 2), 9) != ()
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"height": 60}, "multiples of 16"),
-        ({"height": -16}, "multiples of 16"),
-        ({"width": 8192}, "at most 4096"),
-        ({"steps": 0}, "steps"),
-        ({"steps": -3}, "steps"),
-        ({"steps": 10**6}, "steps"),
-        ({"guidance": -1.0}, "Guidance"),
-        ({"guidance": float("nan")}, "Guidance"),
-        ({"reference_guidance": 1e9}, "Guidance"),
-        ({"count": 0}, "number of pictures"),
-        ({"canvas": "square"}, "canvas"),
-        ({"canvas_size": 50}, "multiples of 16"),
-        ({"visibility": "none"}, "visibility"),
-        ({"positions": "none"}, "positions"),
-    ],
-)
-def test_values_that_make_no_picture(release: MosaicPipeline, options: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=f"(?i){message}"):
-        release(PROMPT, [reference(0)], **FEW | options)
-
-
-def test_defaults_come_from_the_folder(folders: dict[str, Path]) -> None:
-    plan = load(folders["two-pass"]).plan(PROMPT)
-    assert (len(plan.sigmas), plan.guidance, plan.full.layout.target) == (4, 2.0, Grid(4, 4))
-    plan = load(folders["embedded"]).plan(PROMPT)
-    assert (len(plan.sigmas), plan.guidance, plan.full.layout.target) == (29, 3.5, Grid(32, 32))
-    plan = load(folders["few-steps"]).plan(PROMPT)
-    assert (len(plan.sigmas), plan.guidance, plan.empty) == (5, 1.0, None)
 
 
 def test_saved_again_it_is_a_flux_folder(folders: dict[str, Path], tmp_path: Path) -> None:

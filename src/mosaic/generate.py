@@ -146,9 +146,10 @@ def encode(
     return output
 
 
-def options_of(png: Path, output: Path, references: Sequence[Named] = ()) -> GenerateOptions:
+def options_of(png: Path, output: Path, references: Sequence[Named] = (), **instead: Any) -> GenerateOptions:
     """What makes a picture of `generate` again, from its PNG and the files of its references, in their order.
 
+    instead: options that replace the recipe's, as where on this machine its model or LoRA lies.
     ValueError if the PNG carries no recipe, or a file is not the one it was made from. That model and LoRA
     are the same is seen by the hashes of the new PNG.
     """
@@ -162,10 +163,8 @@ def options_of(png: Path, output: Path, references: Sequence[Named] = ()) -> Gen
                 f"{png} was made from {one['name']}={one['file']}, and {name}={file} is another."
             )
     known = {field.name for field in fields(GenerateOptions)} & recipe.keys()
-    values = {name: recipe[name] for name in known - {"references", "size"}}
-    return GenerateOptions(
-        **values, output=output, references=tuple(references), size=(recipe["size"][0], recipe["size"][1])
-    )
+    values = {name: recipe[name] for name in known} | {"size": tuple(recipe["size"])}
+    return GenerateOptions(**values | {"output": output, "references": tuple(references)} | instead)
 
 
 # ---------------------------------------------------------------- references
@@ -330,4 +329,5 @@ def quiet_libraries() -> None:
     """Warnings of ours on stderr in our form; of the libraries under us only errors."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     logging.basicConfig(format="mosaic: warning: %(message)s")

@@ -188,10 +188,9 @@ def test_backends_agree() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("visibility", list(Visibility))
-def test_compiled_blocks_agree(visibility: Visibility) -> None:
+def test_compiled_blocks_agree() -> None:
     """One graph a block kind, with LoRA, probe and gradients."""
-    one = probed(inputs(layout(SIZES[:2], visibility=visibility)))
+    one = probed(inputs(layout(SIZES[:2])))
     results = []
     for compiled in (False, True):
         model = transformer()
@@ -223,6 +222,21 @@ def test_mistakes_are_named() -> None:
             inputs_.run(model)
     with pytest.raises(ValueError, match="guidance"):
         replace(one, guidance=torch.ones(2)).run(transformer(guidance_embeds=False))
+
+
+@pytest.mark.parametrize("visibility", list(Visibility))
+def test_the_last_block_leaves_out_what_nobody_reads(visibility: Visibility) -> None:
+    """Without gradients, or without LoRA, it computes the target's tokens alone: the same numbers."""
+    one, model = probed(inputs(layout(visibility=visibility))), transformer()
+    whole = one.run(model)
+    with torch.no_grad():
+        short = one.run(model)
+    assert error(short.velocity, whole.velocity) < 1e-5 and error(short.rows, whole.rows) < 1e-6
+    whole.velocity.sum().backward()
+    assert all(p.grad is not None for p in lora_parameters(model))
+    base = transformer(lora=0)
+    one.run(base).velocity.sum().backward()
+    assert all(p.grad is not None for p in base.parameters())
 
 
 def test_any_size_and_many_references() -> None:

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import fake_batches
 
 from mosaic.training.latents import prepare_latents, shard_path
 from mosaic.training.stream import LatentStream
+
+from .fake_world import fake_batches
 
 
 def silent(_: str) -> None: ...

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import fake_batches
 
 from mosaic.geometry import Grid
 from mosaic.training import run as loop_room
@@ -14,6 +13,8 @@ from mosaic.training.accuracy import probe_accuracy
 from mosaic.training.recipe import Dropout, LossSection
 from mosaic.training.step import drop, md_weight, seeded, supervised_points, training_terms
 from mosaic.training.stream import Latents
+
+from .fake_world import fake_batches
 
 
 @pytest.fixture

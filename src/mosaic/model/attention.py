@@ -52,6 +52,7 @@ class Pattern(NamedTuple):
     sees_main: bool  # references see text and target
     dense: bool  # everything sees everything
     backend: str
+    final: bool = False  # nothing but the target goes on after this block
 
     @classmethod
     def of(cls, layout: TokenLayout, backend: str) -> Pattern:
@@ -77,10 +78,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor, pattern: Pattern) -> Tensor:
     """Attention of a packed sequence: q, k, v (B, L, H, D) → (B, L, H, D).
 
     Text and target attend to everything in one call. References of equal size are a batch of short
-    attentions. With cached references q holds the N text and target tokens only.
+    attentions. With cached references, or in a final block, q holds text and target tokens only.
     """
     backend = BACKENDS[pattern.backend]
-    if pattern.dense or q.shape[1] == pattern.main:
+    if pattern.dense or q.shape[1] <= pattern.main:
         return backend(q, k, v)
     parts = {0: backend(q[:, : pattern.main], k, v)} if pattern.main else {}
     for size, starts in pattern.groups:
@@ -210,7 +211,10 @@ class RowMean:
     total: Tensor | None = None
     kept: list[Tensor] = field(default_factory=list)
 
-    def add(self, rows: Tensor) -> None:
+    def add(self, rows: Tensor | None) -> None:
+        """What a block returned, (B, K·P, T) or nothing."""
+        if rows is None:
+            return
         self.total = rows if self.total is None else self.total + rows
         self.kept += [rows] if self.keep else []
 

@@ -61,7 +61,7 @@ class SingleBlock(FluxSingleTransformerBlock):
     def forward(
         self, packed: Tensor, context: Context, plan: ProbePlan | None, cached: KeysValues | None
     ) -> tuple[Tensor, Extras]:
-        """packed (B, L, M) → the same, and what else was asked for."""
+        """packed (B, L, M) → the same (final: the target alone, (B, T, M)), and what else was asked for."""
         return single_block(self, packed, context, plan, cached)
 
 
@@ -102,16 +102,20 @@ def single_block(
     plan: ProbePlan | None,
     cached: KeysValues | None,
 ) -> tuple[Tensor, Extras]:
-    """One single block. LoRA acts on the reference tokens packed[:, N:] and on their modulation."""
+    """One single block. LoRA acts on the reference tokens packed[:, N:] and on their modulation.
+
+    A final block gives the target's tokens alone, (B, T, M): the others serve as keys and values only.
+    """
     attn, n = block.attn, context.pattern.main
+    first, last = (context.pattern.text, n) if context.pattern.final else (0, None)
     (mod,) = modulation(block.norm.linear, context.vector)
     x = modulate(block.norm.norm(packed), mod, n)
-    mlp = block.act_mlp(routed(block.proj_mlp, x, n))
     qkv = [routed(proj, x, n) for proj in (attn.to_q, attn.to_k, attn.to_v)]
     q, k, v = heads(qkv, attn.head_dim, attn.norm_q, attn.norm_k)
     out, extras = joint_attention(q, k, v, context, plan, cached)
-    y = routed(block.proj_out, torch.cat([out, mlp], dim=2), n)
-    return clip(gated(packed, mod, y, n)), extras
+    mlp = block.act_mlp(routed(block.proj_mlp, x[:, first:last], n - first))
+    y = routed(block.proj_out, torch.cat([out, mlp], dim=2), n - first)
+    return clip(gated(packed[:, first:last], mod, y, n - first)), extras
 
 
 # ---------------------------------------------------------------- parts
@@ -156,6 +160,7 @@ def joint_attention(
     q = rotate(q, (cos[: q.shape[1]], sin[: q.shape[1]])).to(v.dtype)
     k = rotate(k, (cos, sin)).to(v.dtype)
     rows = None if plan is None else attention_rows(q, k, plan)
+    q = q[:, pattern.text : pattern.main] if pattern.final else q
     return attend(q, k, v, pattern).flatten(2), Extras(rows, kept)
 
 

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from diffusers import FluxTransformer2DModel
 from diffusers.models.transformers.transformer_flux import FluxPosEmbed
+from peft.tuners.lora import LoraLayer
 from torch import Tensor
 
 from mosaic.model.attention import BACKENDS, Pattern, Probe, ProbePlan, Rotary, RowMean
@@ -132,8 +133,8 @@ class MosaicTransformer(FluxTransformer2DModel):
         context = self._context(vectors, layout, tokens.device)
         plan = None if probe is None else ProbePlan.of(probe, layout)
         rows = self._rows(probe, cache)
-        packed, _ = self._stream(self.context_embedder(text), tokens, context, plan, rows, cache)
-        velocity = self.proj_out(self.norm_out(packed[:, layout.target_span.slice], vectors[0]))
+        tokens, _ = self._stream(self.context_embedder(text), tokens, context, plan, rows, cache)
+        velocity = self.proj_out(self.norm_out(tokens, vectors[0]))
         k = len(layout.references)
         return TransformerOutput(velocity=velocity, rows=rows.mean(k), block_rows=rows.stacked(k))
 
@@ -163,21 +164,39 @@ class MosaicTransformer(FluxTransformer2DModel):
         rows: RowMean,
         cache: ReferenceCache | None,
     ) -> tuple[Tensor, list[KeysValues]]:
-        """All blocks: text (B, S, M), image (B, T + ΣR, M) → packed (B, L, M), and what the blocks kept."""
-        kept, double = [], len(self.transformer_blocks)
-        packed = image
-        for i, block in enumerate([*self.transformer_blocks, *self.single_transformer_blocks]):
-            packed = torch.cat([text, image], dim=1) if i == double else packed
-            chosen = plan if i in rows.blocks else None
-            cached = None if cache is None else cache.of_block(i)
-            if i < double:
-                text, image, extras = self._call(block, text, image, context, chosen, cached)
-            else:
-                packed, extras = self._call(block, packed, context, chosen, cached)
-            if extras.rows is not None:
-                rows.add(extras.rows)
-            kept += [] if extras.kept is None else [extras.kept]
-        return packed, kept
+        """All blocks: text (B, S, M), image (B, T + ΣR, M) → target (B, T, M), and what the blocks kept."""
+        kept, double, pattern = [], len(self.transformer_blocks), context.pattern
+        shared = self._shared(context, plan, rows, cache)
+        for block, args in zip(self.transformer_blocks, shared[:double], strict=True):
+            text, image, extras = self._call(block, text, image, *args)
+            rows.add(extras.rows)
+            kept.append(extras.kept)
+        packed = torch.cat([text, image], dim=1)
+        for block, args in zip(self.single_transformer_blocks, shared[double:], strict=True):
+            packed, extras = self._call(block, packed, *args)
+            rows.add(extras.rows)
+            kept.append(extras.kept)
+        whole = packed.shape[1] > pattern.main - pattern.text
+        return packed[:, pattern.text : pattern.main] if whole else packed, kept
+
+    def _shared(
+        self, context: Context, plan: ProbePlan | None, rows: RowMean, cache: ReferenceCache | None
+    ) -> list[tuple[Context, ProbePlan | None, KeysValues | None]]:
+        """What each block is given beside its tokens."""
+        blocks = len(self.transformer_blocks) + len(self.single_transformer_blocks)
+        contexts = [context] * blocks
+        if context.pattern.groups and not context.keep and self._may_end_early():
+            contexts[-1] = context._replace(pattern=context.pattern._replace(final=True))
+        plans = [plan if i in rows.blocks else None for i in range(blocks)]
+        caches = [None if cache is None else cache.of_block(i) for i in range(blocks)]
+        return list(zip(contexts, plans, caches, strict=True))
+
+    def _may_end_early(self) -> bool:
+        """Whether the last block may drop text and references; LoRA in training needs its zero gradients."""
+        if not self.single_transformer_blocks:
+            return False
+        adapted = isinstance(self.single_transformer_blocks[-1].proj_out, LoraLayer)
+        return not (adapted and torch.is_grad_enabled())
 
     def _call(self, block: torch.nn.Module, *args: Any) -> Any:
         if self.gradient_checkpointing and torch.is_grad_enabled():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from mosaic.model.reference_cache import ReferenceCache
 from mosaic.model.transformer import MosaicTransformer, TransformerOutput
 
 MOST_STEPS, MOST_GUIDANCE = 1000, 100.0
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -100,6 +102,11 @@ def combine(
 def defaults(few_steps: bool) -> tuple[int, float]:
     """Steps and guidance as released; a model distilled to few steps, as FLUX.1-schnell, takes none."""
     return (4, 1.0) if few_steps else (28, 3.5)
+
+
+def first_given(*choices: Number | None) -> Number:
+    """The first that is not None."""
+    return next(choice for choice in choices if choice is not None)
 
 
 def check_steps(steps: int) -> int:

@@ -60,9 +60,9 @@ def load(
 
     model: "embedded", a folder in diffusers' FLUX layout, or a hub id. lora: a file, a hub id (OWNER/NAME or
     OWNER/NAME/FILE); None takes the model folder's own lora.safetensors, if it has one. device: None, a GPU
-    if there is one. dtype: None, bfloat16 on a GPU and for large models, else float32. offload: "none",
-    "model", "group" or "sequential", to keep weights on the CPU in between. quantize: "none", "fp8", "int8"
-    or "int4" of the transformer's base. ValueError, in one sentence, for what is missing or does not fit.
+    if there is one. dtype: None, bfloat16 on a GPU, quantised and for large models, else float32. offload:
+    "none", "model", "group" or "sequential", to keep weights on the CPU in between. quantize: "none", "fp8",
+    "int8" or "int4" of the transformer's base. ValueError, in one sentence, for what is missing or too much.
     """
     folder = model_folder(model)
     check_folder(folder)
@@ -72,7 +72,8 @@ def load(
         raise ValueError(
             f"--offload {offload} keeps weights away from a GPU, and there is none: leave it out."
         )
-    dtype = dtype or (torch.float32 if device == "cpu" and weight_bytes(folder) < SMALL else torch.bfloat16)
+    small = device == "cpu" and quantize == "none" and weight_bytes(folder) < SMALL
+    dtype = dtype or (torch.float32 if small else torch.bfloat16)
     with explained("load this model"):
         pipeline = _from_folder(folder, dtype, quantization(quantize, dtype, device))
         if quantize == "fp8":
@@ -121,7 +122,10 @@ def place(pipeline: MosaicPipeline, device: str, offload: str) -> None:
     elif offload == "group":
         pipeline.caches_references = False  # its hooks sit on the transformer's forward
         pipeline.enable_group_offload(
-            torch.device(device), offload_type="block_level", num_blocks_per_group=1, use_stream=True
+            torch.device(device),
+            offload_type="block_level",
+            num_blocks_per_group=1,
+            use_stream=device != "cpu",
         )
     else:
         raise ValueError(f'Offloading is "none", "model", "group" or "sequential", not "{offload}".')
@@ -247,16 +251,23 @@ def from_hub(name: str, fetch: Callable[[], str]) -> str:
             f"{name} is gated: accept its licence on https://huggingface.co/{name} and log in with a token "
             f"(hf auth login, or the variable HF_TOKEN); {UNGATED}."
         ) from error
-    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.HFValidationError) as error:
+    except (
+        errors.RepositoryNotFoundError,
+        errors.RemoteEntryNotFoundError,
+        errors.RevisionNotFoundError,
+        errors.HFValidationError,
+    ) as error:
         raise ValueError(
             f"The hub shows no {name}: check the name, or log in with a token (HF_TOKEN) if it is private; "
             f"{UNGATED}."
         ) from error
-    except (errors.EntryNotFoundError, errors.OfflineModeIsEnabled, errors.HfHubHTTPError, OSError) as error:
+    except (errors.EntryNotFoundError, errors.OfflineModeIsEnabled, errors.HTTPError) as error:
         raise ValueError(
             f"{name} is not on this machine and the hub cannot be reached: check the connection (and "
             f"HF_HUB_OFFLINE), or give a folder; {UNGATED}."
         ) from error
+    except OSError as error:
+        raise ValueError(f"{name} could not be stored on this machine: {error}.") from error
 
 
 # ---------------------------------------------------------------- what is in them

@@ -31,18 +31,17 @@ from mosaic.model.layout import TokenLayout, Visibility
 from mosaic.model.lora import LoraMetadata, load_lora
 from mosaic.model.reference_cache import ReferenceCache
 from mosaic.model.transformer import MosaicTransformer
-from mosaic.pipeline.guidance import Pass, Plan, check_guidance, check_steps, defaults
+from mosaic.pipeline.guidance import Pass, Plan, check_guidance, check_steps, defaults, first_given
 from mosaic.pipeline.latents import decode_picture, encode_picture, noise_of
 from mosaic.pipeline.probing import Attention, AttentionReader, AttentionRequest
 from mosaic.pipeline.references import (
     AnyReference,
     CanvasChoice,
     EncodedReference,
-    cached_pass,
     check_cache,
     check_count,
-    packed_pass,
     reference_cache,
+    with_references,
 )
 from mosaic.sampling import Callback, euler, schedule
 
@@ -70,12 +69,12 @@ class MosaicOutput(BaseOutput):
 
 def as_mosaic(transformer: FluxTransformer2DModel) -> MosaicTransformer:
     """diffusers' transformer with our forward; its modules, whatever quantisation made of them, stay."""
-    if isinstance(transformer, MosaicTransformer):
-        return transformer
-    transformer.__class__, transformer.attention = MosaicTransformer, "sdpa"
-    for blocks, kind in (("transformer_blocks", DoubleBlock), ("single_transformer_blocks", SingleBlock)):
-        for block in getattr(transformer, blocks):
-            block.__class__ = kind
+    if not isinstance(transformer, MosaicTransformer):
+        transformer.__class__, transformer.attention = MosaicTransformer, "sdpa"
+        for block in transformer.transformer_blocks:
+            block.__class__ = DoubleBlock
+        for block in transformer.single_transformer_blocks:
+            block.__class__ = SingleBlock
     return transformer
 
 
@@ -114,19 +113,19 @@ class MosaicPipeline(DiffusionPipeline):
             text_encoder_2=text_encoder_2,
             tokenizer_2=tokenizer_2,
             transformer=as_mosaic(transformer),
-            image_encoder=None,
-            feature_extractor=None,
+            **dict.fromkeys(self._optional_components),
         )
-        defaults = {"size": default_size, "steps": default_steps, "guidance": default_guidance}
-        self.register_to_config(**{f"default_{name}": value for name, value in defaults.items()})
+        self.register_to_config(
+            default_size=default_size, default_steps=default_steps, default_guidance=default_guidance
+        )
         self.lora: LoraMetadata | None = None
         self.weights: dict[str, str] = {}  # hashes of model and LoRA; a reference cache of others is refused
         self.caches_references = True  # where their visibility allows it; not under group offloading
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> MosaicPipeline:
+    def from_pretrained(cls, source: str | Path, **kwargs: Any) -> MosaicPipeline:
         """As diffusers', from safetensors alone."""
-        return super().from_pretrained(pretrained_model_name_or_path, **{"use_safetensors": True} | kwargs)
+        return super().from_pretrained(source, **{"use_safetensors": True} | kwargs)
 
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
         """A FLUX model folder that FluxPipeline reads too; a LoRA is a file of its own."""
@@ -198,8 +197,8 @@ class MosaicPipeline(DiffusionPipeline):
         )
         made = [self.make(plan, seed + i, attention, callback) for i in range(count)]
         self.maybe_free_model_hooks()
-        read = [picture.attention for picture in made if picture.attention is not None]
-        return MosaicOutput(images=[picture.image for picture in made], attention=read or None)
+        read = [one.attention for one in made if one.attention is not None]
+        return MosaicOutput(images=[one.image for one in made], attention=read or None)
 
     def size(self, height: int | None = None, width: int | None = None) -> tuple[int, int]:
         """(height, width), the model's own where not given; ValueError unless multiples of 16 up to 4096."""
@@ -227,19 +226,19 @@ class MosaicPipeline(DiffusionPipeline):
         embedded = bool(self.transformer.config.guidance_embeds)
         shifted = bool(self.scheduler.config.use_dynamic_shifting)
         default_steps, default_guidance = defaults(few_steps=not (embedded or shifted))
-        steps = check_steps(self.config.default_steps or default_steps if steps is None else steps)
-        if guidance is None:
-            guidance = self.config.default_guidance
-        guidance = check_guidance(default_guidance if guidance is None else guidance)
+        steps = check_steps(first_given(steps, self.config.default_steps, default_steps))
+        guidance = check_guidance(first_given(guidance, self.config.default_guidance, default_guidance))
         target = Grid.of_pixels(*(size or self.size()))
         text = self._text(prompt, target)
-        apart = bool(references) and reference_guidance is not None
+        apart = references and reference_guidance is not None
         return Plan(
             sigmas=schedule(steps, target.size, "flux" if shifted else "none"),
             embedded=embedded,
             guidance=guidance,
-            reference_guidance=check_guidance(1.0 if reference_guidance is None else reference_guidance),
-            full=self._with_references(text, references, lora),
+            reference_guidance=check_guidance(first_given(reference_guidance, 1.0)),
+            full=with_references(
+                text, references, lora, self.transformer, self.weights, self.caches_references
+            ),
             text=text if apart else None,
             empty=None if embedded or guidance == 1 else self._text("", target),
         )
@@ -294,9 +293,8 @@ class MosaicPipeline(DiffusionPipeline):
         lora = self.lora or LoraMetadata()
         if lora.visibility is not Visibility.ISOLATED or lora.reference_pooled != "null":
             raise ValueError(
-                "A reference is encoded once for all prompts only for a LoRA of isolated visibility and a "
-                f"null pooled vector; this one has {lora.visibility} visibility and the "
-                f"{lora.reference_pooled} vector: give the picture itself to mosaic generate."
+                f"This LoRA has {lora.visibility} visibility and the {lora.reference_pooled} pooled vector, "
+                "and references are encoded for isolated and null alone: give mosaic generate the picture."
             )
         return reference_cache(self.transformer, reference, self.weights, self.text_encoder_2.dtype)
 
@@ -310,8 +308,7 @@ class MosaicPipeline(DiffusionPipeline):
             return EncodedReference(grid=reference.grids[0], cache=reference)
         canvas = choice.lay(reference, size)
         latents = encode_picture(self.vae, canvas.image, self._execution_device)
-        grid = Grid.of_pixels(*canvas.image.shape[:2])
-        return EncodedReference(grid=grid, latents=latents, canvas=canvas)
+        return EncodedReference(grid=choice.grid(reference, size), latents=latents, canvas=canvas)
 
     # ------------------------------------------------------------ parts
 
@@ -319,21 +316,12 @@ class MosaicPipeline(DiffusionPipeline):
         """How references are run: as the LoRA says, but for what is asked for."""
         if references and self.lora is None:
             logger.warning("This model has no LoRA for references and will hardly follow them: give one.")
-        lora = self.lora or LoraMetadata()
-        asked: dict[str, Any] = {"visibility": visibility, "positions": positions}
+        lora, asked = self.lora or LoraMetadata(), {"visibility": visibility, "positions": positions}
         for name, value in asked.items():
             if references and self.lora is not None and value not in (None, getattr(lora, name)):
                 logger.warning(f"The LoRA was trained with {getattr(lora, name)} {name}, not {value}.")
-        return replace(lora, **{name: value for name, value in asked.items() if value is not None})
-
-    def _with_references(
-        self, text: Pass, references: Sequence[EncodedReference], lora: LoraMetadata
-    ) -> Pass:
-        given = any(reference.cache is not None for reference in references)
-        isolated = lora.visibility is Visibility.ISOLATED and bool(references)
-        if isolated and (given or self.caches_references):
-            return cached_pass(text, references, lora, self.transformer, self.weights)
-        return packed_pass(text, references, lora)
+        changed: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+        return replace(lora, **changed)
 
     def _text(self, prompt: str, target: Grid) -> Pass:
         """The prompt through both text encoders, padding included, as in FLUX; no references."""

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from mosaic.geometry import Grid, Size
+from mosaic.model.layout import Visibility
 from mosaic.model.lora import LoraMetadata
 from mosaic.model.reference_cache import ReferenceCache, encode_reference
 from mosaic.model.transformer import MosaicTransformer
@@ -80,6 +81,21 @@ def check_count(references: int) -> None:
 # ---------------------------------------------------------------- passes with references
 
 
+def with_references(
+    text: Pass,
+    references: Sequence[EncodedReference],
+    lora: LoraMetadata,
+    transformer: MosaicTransformer,
+    weights: Mapping[str, str],
+    caches: bool = True,
+) -> Pass:
+    """The text's pass with the references: cached where their visibility allows it, else packed beside it."""
+    given = any(reference.cache is not None for reference in references)
+    if references and lora.visibility is Visibility.ISOLATED and (caches or given):
+        return cached_pass(text, references, lora, transformer, weights)
+    return packed_pass(text, references, lora)
+
+
 def packed_pass(text: Pass, references: Sequence[EncodedReference], lora: LoraMetadata) -> Pass:
     """The text's pass with the references beside it. ValueError if there is but a cache of one."""
     if not references:
@@ -129,7 +145,9 @@ def reference_cache(
 
 
 def check_cache(cache: ReferenceCache, weights: Mapping[str, str]) -> None:
-    """ValueError if a cache was made by other weights than these."""
+    """ValueError if a cache is not of one reference, or was made by other weights than these."""
+    if len(cache.grids) != 1:
+        raise ValueError(f"A reference cache holds {len(cache.grids)} references, and one is wanted.")
     for name, value in weights.items():
         if cache.metadata.get(name) != value:
             raise ValueError(f"A reference cache was made by another {name}: encode the reference again.")

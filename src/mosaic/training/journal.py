@@ -58,20 +58,25 @@ class Journal:
             flush=True,
         )
         left = duration((self.last - step) * self.samples / max(rate, 1e-9))
-        short = "  ".join(
-            f"{name.rpartition('/')[2]} {value:.4g}" for name, value in values.items() if "/" in name
-        )
+        line = f"{told(values)}  {rate:.1f} samples/s  {left} left"
         if self.bar.disable:
-            print(
-                f"step {step}/{self.last}  {short}  {rate:.1f} samples/s  {left} left",
-                file=sys.stderr,
-                flush=True,
-            )
-        self.bar.update(self.task, completed=step, rest=f"{rate:.1f} samples/s  {left} left  {short}")
+            print(f"step {step}/{self.last}  {line}", file=sys.stderr, flush=True)
+        self.bar.update(self.task, completed=step, rest=line)
 
     def picture(self, step: int, name: str, pixels: np.ndarray) -> None:
         """A picture uint8 (H, W, 3) for TensorBoard."""
         self.board.add_image(name, pixels, step, dataformats="HWC")
+
+
+def told(values: dict[str, float]) -> str:
+    """The values that fit on a line: losses, hits of the probe beside chance, gradient norms."""
+    short = {name.removeprefix("loss/"): value for name, value in values.items() if name.startswith("loss/")}
+    parts = [f"{name} {value:.4g}" for name, value in short.items()]
+    for hit, chance in (("exact", "chance"), ("near", "chance_near")):
+        if f"probe/{hit}" in values:
+            parts.append(f"{hit} {values[f'probe/{hit}']:.3f} (chance {values[f'probe/{chance}']:.3f})")
+    norms = {name.removeprefix("gradient/"): v for name, v in values.items() if name.startswith("gradient/")}
+    return "  ".join([*parts, "gradient " + " ".join(f"{name} {value:.3g}" for name, value in norms.items())])
 
 
 def duration(seconds: float) -> str:

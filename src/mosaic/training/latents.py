@@ -7,11 +7,13 @@ whole; its content depends on the seed, K and its number alone, so shards can be
 any order, and a cache that was interrupted goes on where it stopped.
 """
 
+import functools
 import hashlib
 import json
 import math
 import multiprocessing
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -24,6 +26,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mosaic.model.latents import scale_latents
+from mosaic.training.journal import duration
 from mosaic.training.recipe import DataSection
 
 RENDER_BATCH = 32
@@ -87,9 +90,11 @@ def prepare_latents(
     if not missing:
         return
     say(f"latents: {len(missing)} shards of {data.shard} samples to make in {folder}")
-    made = _made(missing, folder, data, Path(vae), render)
-    for done, (subjects, index) in enumerate(made, start=1):
-        say(f"latents: {done}/{len(missing)} shards (K = {subjects}, {index})")
+    began = time.monotonic()
+    for done, _ in enumerate(_made(missing, folder, data, Path(vae), render), start=1):
+        rate = done * data.shard / (time.monotonic() - began)
+        left = duration((len(missing) - done) * data.shard / rate)
+        say(f"latents: {done}/{len(missing)} shards  {rate:.1f} samples/s  {left} left")
 
 
 def description(data: DataSection, vae: Path) -> dict[str, Any]:
@@ -97,7 +102,7 @@ def description(data: DataSection, vae: Path) -> dict[str, Any]:
     weights = sorted(vae.glob("*.safetensors"))
     if not weights:
         raise ValueError(f"there is no autoencoder in {vae}: no .safetensors file.")
-    keep = ("source", "seed", "size", "reference_size", "shard", "posterior")
+    keep = ("source", "seed", "size", "reference_size", "shard", "posterior", "encoder_dtype")
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in weights)).hexdigest()[:16]
     return {name: getattr(data, name) for name in keep} | {"vae": digest}
 
@@ -189,19 +194,17 @@ def _made(
 def _write(
     folder: Path, subjects: int, index: int, data: DataSection, vae: Path, render: Render | None
 ) -> tuple[int, int]:
-    write_shard(folder, subjects, index, data, _autoencoder(vae), render or _toybox_batches())
+    write_shard(
+        folder, subjects, index, data, _autoencoder(vae, data.encoder_dtype), render or _toybox_batches()
+    )
     return subjects, index
 
 
-_AUTOENCODERS: dict[Path, AutoencoderKL] = {}
-
-
-def _autoencoder(folder: Path) -> AutoencoderKL:
-    if folder not in _AUTOENCODERS:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        vae = AutoencoderKL.from_pretrained(folder, torch_dtype=torch.bfloat16).eval().requires_grad_(False)
-        _AUTOENCODERS[folder] = vae.to(device)
-    return _AUTOENCODERS[folder]
+@functools.cache
+def _autoencoder(folder: Path, dtype: str) -> AutoencoderKL:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    vae = AutoencoderKL.from_pretrained(folder, torch_dtype=getattr(torch, dtype))
+    return vae.eval().requires_grad_(False).to(device)
 
 
 def _toybox_batches() -> Render:

@@ -3,7 +3,9 @@
 B scenes of one K, C channels. A row of the sheet: references, the true picture, the generated one.
 """
 
+import json
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -40,7 +42,8 @@ def preview_sheet(
         points_valid=batch.valid,
         captions=list(batch.captions),
     )
-    pictures = decode(vae, sample_latents(model, latents, recipe))
+    with torch.compiler.set_stance("force_eager"):  # a graph for these few shapes is not worth its making
+        pictures = decode(vae, sample_latents(model, latents, recipe))
     sheet = _sheet(batch, pictures)
     path = output / "pictures" / f"step-{step:08d}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,7 +54,7 @@ def preview_sheet(
 def sample_latents(model: TrainingModel, latents: Latents, recipe: Recipe) -> Tensor:
     """Latents (B, 16, h, w) drawn from the model for the captions and references of `latents`."""
     start = torch.randn(pack_latents(latents.target).shape, generator=seeded(SEED)).to(model.device)
-    sigmas = schedule(recipe.output.picture_steps, start.shape[1], recipe.noise.shift)
+    sigmas = schedule(recipe.output.picture_steps, start.shape[1], _shift(model.folder))
     guidance = 1.0 if model.transformer.config.guidance_embeds else recipe.output.guidance
     bare, silence = latents.without_references(), [""] * len(latents.captions)
 
@@ -70,6 +73,12 @@ def decode(vae: AutoencoderKL, latents: Tensor) -> np.ndarray:
     """Scaled latents (B, 16, h, w) to uint8 pictures (B, H, W, 3)."""
     pixels = vae.decode(unscale_latents(latents, vae.config).to(vae.dtype)).sample
     return ((pixels.clamp(-1, 1) + 1) * 127.5).round().permute(0, 2, 3, 1).to("cpu", torch.uint8).numpy()
+
+
+def _shift(folder: Path) -> Literal["flux", "none"]:
+    """As the pipeline will sample: by the folder's scheduler."""
+    config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
+    return "flux" if config["use_dynamic_shifting"] else "none"
 
 
 def _scenes(recipe: Recipe, render: Render | None) -> Rendered:

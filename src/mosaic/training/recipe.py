@@ -114,6 +114,7 @@ class DataSection(Section):
     points: Count = 16  # at most so many supervised points a reference, drawn anew each time
     detailed: Share = 0.0  # share of samples told with the caption that names looks too
     posterior: Literal["mean", "sample"] = "mean"  # of the autoencoder, for target and references alike
+    encoder_dtype: Literal["bfloat16", "float32"] = "float32"  # bf16: 2.5 times faster where the CPU has it
     dropout: Dropout = Dropout()
     workers: Count = 1  # processes that render and encode
 

@@ -9,6 +9,7 @@ import logging
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +34,7 @@ class Recipe:
     scenes: int  # rendered in all
     held: int  # the last of them, for calibration
     steps: tuple[int, int]  # on renders alone, then with round trips
-    rates: tuple[float, float]
+    rates: tuple[tuple[float, float], tuple[float, float]]  # first and last of each
     batch: int  # scenes a step
     round_trips: int  # training scenes that also pass the autoencoder
     latent_noise: float  # at most, in standard deviations of the latents
@@ -43,9 +44,13 @@ def read_recipe(path: Path) -> Recipe:
     """The recipe of a TOML file; ValueError names what is missing or unknown."""
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-        return Recipe(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()})
+        return Recipe(**{key: _frozen(value) for key, value in values.items()})
     except TypeError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(v) for v in value) if isinstance(value, list) else value
 
 
 def make(recipe: Recipe, work: Path, vae: Path, output: Path) -> dict[str, object]:

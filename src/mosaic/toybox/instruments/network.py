@@ -26,6 +26,12 @@ SHAPES: Final = {  # attributes that are not colours, with how many values each 
     "head": LEVELS,
     "limbs": LEVELS,
 }
+SPOTS: Final = {  # what single spots of a toy are taught to tell: how many values, and on which slots
+    "colour": (len(COLOURS), tuple(COLOUR_OF)),
+    "pattern": (len(PATTERNS), (Slot.PRIMARY, Slot.ACCENT)),
+    "accessory": (len(ACCESSORIES), (Slot.ACCESSORY,)),
+    "badge": (len(BADGES), (Slot.BADGE,)),
+}
 
 
 def _convolve(inside: int, outside: int, stride: int = 1, size: int = 3) -> nn.Sequential:
@@ -91,6 +97,7 @@ class Reader(nn.Module):
         self.kind = nn.Embedding(len(NOUNS), widths[-1])
         self.fine = _convolve(out, out)
         self.slot = nn.Conv2d(out, len(Slot) + 1, 1)  # the last: not this toy
+        self.spot = nn.Conv2d(out, sum(count for count, _ in SPOTS.values()), 1)
         self.colour = nn.Sequential(nn.Linear(out + 1, 64), nn.ReLU(), nn.Linear(64, len(COLOURS)))
         self.squeeze = _convolve(widths[-1], 8, size=1)
         seen, cells = len(Slot) * (out + 6), (CROP // 2 ** len(widths)) ** 2
@@ -102,7 +109,7 @@ class Reader(nn.Module):
     def forward(self, crops: Tensor, species: Tensor) -> dict[str, Tensor]:
         """Crops (N, 3, 48, 48) in [−1, 1], species (N,) → logits by attribute (N, A).
 
-        Beside the attributes: "yaw" (N, bins) and "slots" (N, 7, 24, 24).
+        Beside the attributes: "yaw" (N, bins), and for training "slots" (N, 7, 24, 24) and "spots" (N, values, 24, 24).
         """
         fine, coarse = self.pyramid(crops, self.kind(species))
         fine = self.fine(fine)
@@ -113,7 +120,7 @@ class Reader(nn.Module):
         mixed = torch.cat([self.mix(torch.cat([self.squeeze(coarse).flatten(1), seen], 1)), seen], 1)
         logits = {name: head(mixed) for name, head in self.shapes.items()}
         logits |= {COLOUR_OF[slot]: colours[:, slot] for slot in COLOUR_OF}
-        return logits | {"yaw": self.yaw(mixed), "slots": slots}
+        return logits | {"yaw": self.yaw(mixed), "slots": slots, "spots": self.spot(fine)}
 
 
 def _under(maps: Tensor, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -14,11 +14,12 @@ from torch import Tensor
 from torch.nn.functional import interpolate, max_pool2d
 
 from mosaic.toybox.instruments.look import crop, squares
-from mosaic.toybox.instruments.network import STRIDE, YAWS, Detector, Reader, read_back
-from mosaic.toybox.instruments.shots import ATTRIBUTES, SIZE, WORN_BY
+from mosaic.toybox.instruments.network import SHAPES, STRIDE, YAWS, Detector, Reader, read_back
+from mosaic.toybox.instruments.shots import ATTRIBUTES, COLOUR_OF, SIZE, WORN_BY
 
 FOLDER = Path(__file__).parents[2] / "models" / "toybox-instruments"
 VERSION = "v1"
+NAMES = (*SHAPES, *COLOUR_OF.values(), "yaw")  # what is read of a toy
 APART = 5  # cells: no two toys are found in one window of this side
 
 
@@ -83,9 +84,7 @@ class Instruments:
         """Log-probabilities of attributes and yaw bins for boxes (N, 4) in pictures (B, 3, 128, 128) in [−1, 1]."""
         logits = self.reader(crop(seen, which, squares(box)), species)
         heat = self.settings.temperatures
-        return {
-            name: (v / heat.get(name, 1.0)).log_softmax(1) for name, v in logits.items() if name != "slots"
-        }
+        return {name: (v / heat.get(name, 1.0)).log_softmax(1) for name, v in logits.items() if name in NAMES}
 
 
 @lru_cache(maxsize=1)

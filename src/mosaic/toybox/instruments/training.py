@@ -16,11 +16,12 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, l1_loss, logsigmoid
 
 from mosaic.toybox.instruments.look import boxes, crop, squares
-from mosaic.toybox.instruments.network import SHAPES, STRIDE, YAWS, Detector, Reader, write
+from mosaic.toybox.instruments.network import SHAPES, SPOTS, STRIDE, YAWS, Detector, Reader, write
 from mosaic.toybox.instruments.shots import ATTRIBUTES, COLOUR_OF, NOTHING, SIZE, WORN_BY, Shots, Slot
 from mosaic.toybox.instruments.wear import wear
 
 log = logging.getLogger(__name__)
+FAINT = ("width", "head", "limbs")  # hardly to be read
 LEAST_SEEN = 40  # pixels of a toy that must show for it to be learnt from
 
 
@@ -39,7 +40,7 @@ class Lesson:
 
 
 class Lessons:
-    """Draws batches from shots; a share of the pictures comes from `others`, the same scenes after a round trip."""
+    """Draws batches from shots; a quarter of the pictures comes from `others`, the first scenes after a round trip."""
 
     def __init__(self, shots: Shots, others: NDArray[np.uint8] | None, seed: int) -> None:
         found = [boxes(slots, shots.species.shape[1]) for slots in shots.slots]
@@ -50,10 +51,12 @@ class Lessons:
     def draw(self, batch: int) -> Lesson:
         """A batch of random scenes, worn, with crops a little off as the detector's are."""
         which = self.numbers.integers(len(self.shots.pictures), size=batch)
-        pictures = self.shots.pictures[which].copy()
         if self.others is not None:
-            again = np.flatnonzero((which < len(self.others)) & (self.numbers.random(batch) < 0.6))
-            pictures[again] = self.others[which[again]]
+            count = batch // 4
+            which[:count] = self.numbers.integers(len(self.others), size=count)
+        pictures = self.shots.pictures[which]
+        if self.others is not None:
+            pictures[:count] = self.others[which[:count]]
         worn = wear(torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255, self.random)
         return self.lesson(which, worn, jitter=0.08)
 
@@ -114,15 +117,32 @@ def detection_loss(heat: Tensor, box: Tensor, lesson: Lesson) -> Tensor:
 
 def reading_loss(read: dict[str, Tensor], lesson: Lesson) -> Tensor:
     """Cross entropy of every attribute that shows, of the yaw (softened over its bins) and of the slots."""
-    total = 4 * cross_entropy(read["slots"], lesson.slots)
+    total = 4 * cross_entropy(read["slots"], lesson.slots) + spot_loss(read["spots"], lesson)
     for name in (*SHAPES, *COLOUR_OF.values()):
         label = lesson.identity[:, ATTRIBUTES.index(name)]
         if name in WORN_BY:
             worn = lesson.identity[:, ATTRIBUTES.index(WORN_BY[name])] > 0
             label = torch.where(worn, label, -100)
-        total = total + cross_entropy(read[name], label)
+        total = total + (0.3 if name in FAINT else 1.0) * cross_entropy(read[name], label)
     off = (lesson.yaw[:, None] - torch.tensor(YAWS)) / (YAWS[1] - YAWS[0])
     return total + cross_entropy(read["yaw"], (-0.5 * off**2).softmax(1))
+
+
+def spot_loss(spots: Tensor, lesson: Lesson) -> Tensor:
+    """Cross entropy of what each spot of a toy tells by itself: its colour, its pattern, whose part it is."""
+    total = torch.zeros(())
+    colours = lesson.identity[:, [ATTRIBUTES.index(name) for name in COLOUR_OF.values()]]
+    parts = spots.split([count for count, _ in SPOTS.values()], 1)
+    for (name, (_, slots)), logits in zip(SPOTS.items(), parts, strict=True):
+        on = torch.isin(lesson.slots, torch.tensor(slots))
+        if name == "colour":
+            own = colours.gather(1, lesson.slots.clamp(max=len(COLOUR_OF) - 1).flatten(1)).view_as(
+                lesson.slots
+            )
+        else:
+            own = lesson.identity[:, ATTRIBUTES.index(name), None, None].expand_as(lesson.slots)
+        total = total + cross_entropy(logits.movedim(1, -1)[on], own[on])
+    return total
 
 
 def train(
@@ -130,19 +150,20 @@ def train(
     lessons: Lessons,
     output: Path,
     steps: int,
-    rate: float,
+    rates: tuple[float, float],
     batch: int = 16,
     most: int = 64,
 ) -> None:
-    """Trains both networks, the rate falling along a cosine, and writes their weights now and then."""
+    """Trains both networks, the rate falling from the first to the last along a cosine; writes them now and then."""
     detector, reader = networks
     for network in networks:
         network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimisers = [torch.optim.AdamW(n.parameters(), lr=rate, weight_decay=0.02) for n in networks]
+    optimisers = [torch.optim.AdamW(n.parameters(), lr=rates[0], weight_decay=0.02) for n in networks]
     began, averages = time.process_time(), np.zeros(2)
     for step in range(steps):
         lesson = lessons.draw(batch)
-        now = rate * min(1, (step + 1) / 150) * 0.5 * (1 + math.cos(math.pi * step / steps))
+        falling = 0.5 * (1 + math.cos(math.pi * step / steps))
+        now = min(1, (step + 1) / 150) * (rates[1] + (rates[0] - rates[1]) * falling)
         chosen = torch.randperm(len(lesson.which))[:most]
         part = Lesson(pictures=lesson.pictures, **{name: getattr(lesson, name)[chosen] for name in _PER_TOY})
         crops = crop(lesson.pictures, part.which, part.square).to(memory_format=torch.channels_last)
