@@ -27,7 +27,14 @@ def seen(k: int) -> Seen:
     looks[:, k] = 1
     looks /= looks.sum(axis=1, keepdims=True)
     image = np.asarray(draw_subject(k, 32))
-    return Seen(name=f"toy {k}/x", image=image, grid=Grid(2, 2), tokens=(0, 3), looks=looks)
+    return Seen(
+        name=f"toy {k}/x",
+        image=image,
+        mask=image.min(axis=2) < 255,
+        grid=Grid(2, 2),
+        tokens=(0, 3),
+        looks=looks,
+    )
 
 
 def shares(count: int) -> np.ndarray:
@@ -56,7 +63,15 @@ def test_everything_fits_on_the_sheet() -> None:
         looks = np.eye(2, grid.size, dtype=np.float32)
         image = np.asarray(draw_subject(0, 32))
         all_seen = [
-            Seen(name="bear", image=image, grid=Grid(2, 2), tokens=(0, 3), looks=looks) for _ in range(count)
+            Seen(
+                name="bear",
+                image=image,
+                mask=image.min(axis=2) < 255,
+                grid=Grid(2, 2),
+                tokens=(0, 3),
+                looks=looks,
+            )
+            for _ in range(count)
         ]
         sheet = np.asarray(draw_looks(Image.new("RGB", size), grid, all_seen))
         for edge in (sheet[:8], sheet[-8:], sheet[:, :8], sheet[:, -8:]):
@@ -90,3 +105,13 @@ def test_small_pictures_keep_their_pixels() -> None:
     large = np.asarray(enlarged(two, 100))
     assert large.shape == (50, 100, 3)
     assert (large[:, :49] == 0).all() and (large[:, 51:] == 255).all()
+
+
+def test_a_place_is_marked_on_the_subject() -> None:
+    mask = np.zeros((32, 32), bool)
+    mask[12:16, 8:12] = True
+    image = np.full((32, 32, 3), 255, np.uint8)
+    one = Seen(
+        name="a", image=image, mask=mask, grid=Grid(2, 2), tokens=(0, 3), looks=np.eye(2, 4, dtype=np.float32)
+    )
+    assert one.places() == [(10 / 32, 14 / 32), (0.75, 0.75)]

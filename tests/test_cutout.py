@@ -14,12 +14,12 @@ PHOTOGRAPHS = Path(__file__).parents[2] / "shared" / "benchmarks" / "dreambooth"
 
 @pytest.mark.parametrize("index", range(4))
 def test_cutout_finds_a_drawn_subject(index: int) -> None:
-    truth = np.asarray(draw_subject(index, 160)).min(axis=2) < 255
-    opacity = cutout.segment(np.asarray(draw_photo(index, 160)))
+    truth = np.asarray(draw_subject(index, 96)).min(axis=2) < 255
+    opacity = cutout.segment(np.asarray(draw_photo(index, 96)))
     found = opacity >= 0.5
     assert (truth & found).sum() / (truth | found).sum() > 0.9
     assert opacity[0].max() == 0
-    assert np.array_equal(opacity, cutout.segment(np.asarray(draw_photo(index, 160))))
+    assert np.array_equal(opacity, cutout.segment(np.asarray(draw_photo(index, 96))))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 300), (17, 5), (40, 333)])

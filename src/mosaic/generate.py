@@ -271,7 +271,9 @@ def draw_attention(
 
     read = made.attention
     seen = [
-        Seen(name=name, image=one.canvas.image, grid=one.grid, tokens=tokens, looks=looks)
+        Seen(
+            name=name, image=one.canvas.image, mask=one.canvas.mask, grid=one.grid, tokens=tokens, looks=looks
+        )
         for (name, _), one, tokens, looks in zip(
             options.references, encoded, read.tokens, read.looks, strict=True
         )

@@ -84,6 +84,13 @@ def test_spans_tile_the_sequence(layout: TokenLayout) -> None:
     assert layout.main == layout.target_span.stop
 
 
+@pytest.mark.parametrize("visibility", list(Visibility))
+@pytest.mark.parametrize("positions", list(Positions))
+def test_what_can_be_cached(visibility: Visibility, positions: Positions) -> None:
+    layout = TokenLayout(text=1, target=Grid(1, 1), visibility=visibility, positions=positions)
+    assert layout.cacheable == (visibility == "isolated" and positions != "frequency")
+
+
 def test_equal_layouts_are_one_key() -> None:
     a = TokenLayout(text=3, target=Grid(2, 2), references=(Grid(1, 1),), visibility="full")  # type: ignore[arg-type]
     b = TokenLayout(text=3, target=Grid(2, 2), references=[Grid(1, 1)], visibility=Visibility.FULL)  # type: ignore[arg-type]

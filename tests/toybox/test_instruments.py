@@ -1,4 +1,4 @@
-"""The instruments find toys and tell who they are; the measures say what they should of pictures known beforehand."""
+"""The instruments find toys and tell who they are; the measures say what they should of known pictures."""
 
 from dataclasses import fields, replace
 
@@ -216,7 +216,7 @@ def test_leakage_counts_parts_in_the_colour_of_another_reference() -> None:
     def leaks(first: Identity, second: Identity) -> tuple[float, float]:
         return judge(seen([("bear", first), ("duck", second)]), composition, asked, stranger)["leakage"]
 
-    # the secondary colours are equal, so they tell nothing: 2 parts of each toy count; a hat counts where there is one
+    # the secondary colours are equal and tell nothing: 2 parts of each toy count; a hat where there is one
     assert leaks(PLAIN, other) == (0, 4)
     assert leaks(replace(PLAIN, primary=5), other) == (1, 4)
     assert leaks(replace(PLAIN, primary=9), other) == (0, 4)  # wrong, but nobody's

@@ -80,6 +80,14 @@ class TokenLayout:
         return self.main + sum(grid.size for grid in self.references)
 
     @property
+    def cacheable(self) -> bool:
+        """Whether keys (before rotary positions) and values of a reference depend on that reference alone.
+
+        Under `frequency` the distances among its own tokens turn with the base of its slot.
+        """
+        return self.visibility is Visibility.ISOLATED and self.positions is not Positions.FREQUENCY
+
+    @property
     def text_span(self) -> Span:
         return Span(0, self.text)
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from mosaic.geometry import Grid, center_of
-from mosaic.sample import Picture
+from mosaic.sample import Mask, Picture
 
 COLORS = ("#e4572e", "#2f7fd1", "#2fa866", "#e0a100", "#8d5bc1", "#12a8a8", "#d6246e", "#6b7280")
 INK, FAINT, PAPER = "#1f2430", "#8a909c", "#ffffff"
@@ -34,9 +34,26 @@ class Seen:
 
     name: str
     image: Picture  # (h, w, 3)
+    mask: Mask  # (h, w)
     grid: Grid
     tokens: tuple[int, ...]  # (P,) of its grid
     looks: Floats  # (P, T); rows sum to 1
+
+    def places(self) -> list[Point]:
+        """Each followed token in [0, 1]²: the middle of what it holds of the subject, else its own."""
+        found = []
+        for token in self.tokens:
+            y, x = np.nonzero(self.mask & (blocks(self._numbers(), self.mask.shape[::-1]) == token))
+            inside = (
+                ((x.mean() + 0.5) / self.mask.shape[1], (y.mean() + 0.5) / self.mask.shape[0])
+                if x.size
+                else None
+            )
+            found.append(inside or tuple(center_of(token, self.grid).tolist()))
+        return found
+
+    def _numbers(self) -> NDArray[np.int64]:
+        return np.arange(self.grid.size).reshape(self.grid.height, self.grid.width)
 
 
 def write_attention(
@@ -83,6 +100,7 @@ def draw_looks(target: Image.Image, grid: Grid, seen: Sequence[Seen]) -> Image.I
         starts = sheet.reference(one, x, y, THUMBNAIL, color)
         for start, row in zip(starts, one.looks, strict=True):
             sheet.line(start, place(int(row.argmax()), grid, large.size, corner), color)
+        sheet.numbers(starts, color)
     return sheet.done()
 
 
@@ -97,7 +115,7 @@ def draw_owners(target: Image.Image, grid: Grid, seen: Sequence[Seen], owners: F
     for k, one in enumerate(seen):
         y = GAP + k * (thumb + 14)
         color = COLORS[k % len(COLORS)]
-        sheet.reference(one, left, y, thumb, color, points=False, caption=False)
+        sheet.reference(one, left, y, thumb, color, caption=False)
         sheet.text(one.name, left + thumb + 14, y + thumb / 2 - 19, 17, INK, centered=False)
         told = f"{100 * shares[k]:.0f} % of the picture"
         sheet.text(told, left + thumb + 14, y + thumb / 2 + 3, 13, FAINT, centered=False)
@@ -110,7 +128,7 @@ def draw_reference(target: Image.Image, grid: Grid, one: Seen, color: str) -> Im
     large = enlarged(target, side)
     count = len(one.tokens)
     sheet = Sheet(GAP + side + count * (large.width + GAP // 2) + GAP + GAP // 2, 2 * GAP + side + CAPTION)
-    sheet.reference(one, GAP, GAP, side, color)
+    sheet.numbers(sheet.reference(one, GAP, GAP, side, color), color)
     for p, row in enumerate(one.looks):
         x, y = GAP + side + GAP + p * (large.width + GAP // 2), GAP + (side - large.height) // 2
         sheet.paste(glowing(large, grid, [row], [color]), x, y)
@@ -217,7 +235,7 @@ class Sheet:
         self.draw.text((x * FINE, y * FINE), text, fill=color, font=font, anchor="ma" if centered else "la")
 
     def reference(
-        self, one: Seen, x: int, y: int, side: int, color: str, points: bool = True, caption: bool = True
+        self, one: Seen, x: int, y: int, side: int, color: str, caption: bool = True
     ) -> list[Point]:
         """A framed reference in a square; where its places came to lie."""
         picture = enlarged(Image.fromarray(one.image), side)
@@ -227,16 +245,14 @@ class Sheet:
         self.draw.rounded_rectangle([v * FINE for v in box], 7 * FINE, outline=color, width=3 * FINE)
         if caption:
             self.text(one.name, x + side / 2, y + side + 9, 17, INK)
-        places = [place(token, one.grid, picture.size, corner) for token in one.tokens]
-        if points:
-            for number, (px, py) in enumerate(places, start=1):
-                self.dot((px, py), color, 10)
-                self.text(str(number), px, py - 7, 13, PAPER)
-        return places
+        return [(corner[0] + px * picture.width, corner[1] + py * picture.height) for px, py in one.places()]
 
-    def dot(self, at: Point, color: str, radius: float) -> None:
-        self._circle(at, radius + 2, fill=PAPER)
-        self._circle(at, radius, fill=color)
+    def numbers(self, places: Sequence[Point], color: str) -> None:
+        """A numbered dot on each place."""
+        for number, (x, y) in enumerate(places, start=1):
+            self._circle((x, y), 12, fill=PAPER)
+            self._circle((x, y), 10, fill=color)
+            self.text(str(number), x, y - 7, 13, PAPER)
 
     def ring(self, at: Point, color: str, radius: float) -> None:
         self._circle(at, radius + 2, outline=PAPER, width=7 * FINE)

@@ -244,6 +244,7 @@ def from_hub(name: str, fetch: Callable[[], str]) -> str:
     """What `fetch` brings from the hub; ValueError that says what to do where it brings nothing."""
     from huggingface_hub import errors
 
+    transport: Any = errors.HfHubHTTPError.__bases__[0]  # of the HTTP library under the hub's client
     try:
         return fetch()
     except errors.GatedRepoError as error:
@@ -261,7 +262,7 @@ def from_hub(name: str, fetch: Callable[[], str]) -> str:
             f"The hub shows no {name}: check the name, or log in with a token (HF_TOKEN) if it is private; "
             f"{UNGATED}."
         ) from error
-    except (errors.EntryNotFoundError, errors.OfflineModeIsEnabled, errors.HTTPError) as error:
+    except (errors.EntryNotFoundError, errors.OfflineModeIsEnabled, transport) as error:
         raise ValueError(
             f"{name} is not on this machine and the hub cannot be reached: check the connection (and "
             f"HF_HUB_OFFLINE), or give a folder; {UNGATED}."

@@ -83,7 +83,7 @@ def render(scenes: Sequence[Scene], height: int, width: int, device: str | torch
     local, colour = torch.zeros(*key.shape, 3, device=device), torch.zeros(*key.shape, 3, device=device)
     scene, row, column = _unravel(hit, rows, columns)
     direction = _rays(view, scene, row, column, rows, columns)
-    lights = normalize(torch.tensor([s.light for s in scenes], dtype=torch.float32, device=device), dim=-1)
+    lights = normalize(torch.tensor([s.light for s in scenes], device=device).view(-1, 3), dim=-1)
     local[hit], colour[hit] = _shade(parts, part[hit], view.eye[scene], direction, depth[hit], lights[scene])
     shape = (len(scenes), rows, columns)
     toy[hit] = parts.toy[part[hit]]
@@ -281,8 +281,9 @@ def _composite(
     """Averages sub-samples and lays them over the backdrop; (B, h, w, 3) uint8."""
     cover = avg_pool2d(covered[:, None].float(), FINE)
     front = avg_pool2d(colour.permute(0, 3, 1, 2), FINE)
-    back = torch.stack([_backdrop(scene, view, i, height, width) for i, scene in enumerate(scenes)])
-    whole = front + (1 - cover) * back.permute(0, 3, 1, 2)
+    whole = front
+    for i, scene in enumerate(scenes):
+        whole[i] += (1 - cover[i]) * _backdrop(scene, view, i, height, width).permute(2, 0, 1)
     return (whole.clamp(0, 1) * 255 + 0.5).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 

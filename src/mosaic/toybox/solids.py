@@ -29,7 +29,7 @@ Components = tuple[Tensor, Tensor, Tensor]
 def intersect(kind: Solid, origin: Components, direction: Components, shape: Tensor) -> Tensor:
     """Smallest t > 0 with `origin + t · direction` on the solid, or inf.
 
-    Components of origin (N, 1) and direction (N, F), and shape (N, 1), are in the solid's frame. Returns (N, F).
+    origin (N, 1) and direction (N, F), by component, and shape (N, 1) are in the solid's frame; gives (N, F).
     """
     if kind is Solid.BOX:
         return _box(origin, direction)

@@ -1,4 +1,4 @@
-"""Freezes trained instruments: sets the detector's threshold and the reader's temperatures, writes weights and card.
+"""Freezes trained instruments: sets threshold and temperatures, writes weights and card.
 
 Letters: N toys, A values of an attribute.
 """
@@ -50,7 +50,7 @@ def _crops(lesson: Lesson) -> tuple[Tensor, Tensor]:
 
 @torch.inference_mode()
 def threshold(tools: Instruments, lessons: list[Lesson]) -> tuple[float, dict[str, float]]:
-    """The confidence with the best F-score, a found toy being right if its box overlaps one of its species by half."""
+    """The confidence with the best F-score; a found toy is right if it overlaps a true one of its species."""
     scores = {}
     maps = [tools.detector(lesson.pictures) for lesson in lessons]
     for value in THRESHOLDS:

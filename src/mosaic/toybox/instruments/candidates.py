@@ -1,8 +1,9 @@
 """Whom a found toy is told apart from: the true reference's identity and 63 others of its species.
 
-Sixteen of the others differ from it in one attribute, and in one that shows: at least `SHOWS` pixels of both the
-reference picture (64 × 64) and the true render of the scene (128 × 128) would have another colour. Nobody could tell
-the two apart otherwise. The rest are random identities. (A toy so hidden that 16 cannot be found gets fewer near ones.)
+Sixteen of the others differ from it in one attribute, and in one that shows: at least `SHOWS` pixels of both
+the reference picture (64 × 64) and the true render of the scene (128 × 128) would have another colour. Nobody
+could tell the two apart otherwise. The rest are random identities. (A toy so hidden that 16 cannot be found
+gets fewer near ones.)
 """
 
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ _SLOT_OF = {name: slot for slot, name in COLOUR_OF.items()}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Question:
-    """What is asked about one toy of a scene. Identities are rows of `Identity`'s numbers; yaws are apparent ones."""
+    """What is asked about one toy of a scene. Identities are rows of `Identity`'s numbers, yaws apparent."""
 
     candidates: NDArray[np.int64]  # (64, A), the true one first, then the 16 near ones
     yaw: float  # in the scene

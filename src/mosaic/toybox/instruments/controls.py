@@ -1,4 +1,4 @@
-"""Generators whose scores are known beforehand: they show what the instruments can tell and what the figures mean.
+"""Generators whose scores are known beforehand: they show what the instruments can tell.
 
 Each takes compositions and gives pictures uint8 (N, 128, 128, 3).
 """
@@ -40,14 +40,13 @@ def true(compositions: Sequence[Composition]) -> Tensor:
 def swapped(compositions: Sequence[Composition]) -> Tensor:
     """The right species in the right places, with the identities of the next scene's references."""
     following = [*compositions[1:], *compositions[:1]]
-    identities = [[toy.identity for toy in c.scene.toys] for c in following]
-    return render(
-        [_wearing(c.scene, i) for c, i in zip(compositions, identities, strict=True)], SIZE, SIZE
-    ).picture
+    worn = [[toy.identity for toy in c.scene.toys] for c in following]
+    scenes = [_wearing(c.scene, i) for c, i in zip(compositions, worn, strict=True)]
+    return render(scenes, SIZE, SIZE).picture
 
 
 def rotated(compositions: Sequence[Composition]) -> Tensor:
-    """Each toy with the identity of the next toy of its own scene: every part leaks. One toy alone stays itself."""
+    """Each toy with the identity of the next toy of its own scene. One toy alone stays itself."""
     identities = [[toy.identity for toy in (*c.scene.toys[1:], *c.scene.toys[:1])] for c in compositions]
     return render(
         [_wearing(c.scene, i) for c, i in zip(compositions, identities, strict=True)], SIZE, SIZE
@@ -88,7 +87,7 @@ def _cut(cuts: Render, index: int) -> Tensor:
 
 
 def _paste(picture: Tensor, cut: Tensor, here: Tensor, there: Tensor) -> Tensor:
-    """Lays a cut-out over a picture (3, H, W) so that the spot `here` of it comes to `there`, at its size."""
+    """Lays a cut-out over a picture (3, H, W), its spot `here` at `there`."""
     side, small = picture.shape[-1], cut.shape[-1]
     scale = float(here[3] / there[3])  # cut-out pixels a picture pixel is wide
     factor = scale * side / small
@@ -103,7 +102,10 @@ def _paste(picture: Tensor, cut: Tensor, here: Tensor, there: Tensor) -> Tensor:
 
 
 class RoundTrip:
-    """Pictures through an autoencoder and back: no generator behind it can do better than true scenes do here."""
+    """True scenes through an autoencoder and back: the ceiling of every generator behind it.
+
+    Latents get noise of a random strength up to `noise`, in their standard deviations.
+    """
 
     def __init__(self, folder: Path, noise: float = 0.0, seed: int = 0) -> None:
         from diffusers import AutoencoderKL
@@ -116,7 +118,7 @@ class RoundTrip:
 
     @torch.inference_mode()
     def pictures(self, pictures: Tensor, batch: int = 8) -> Tensor:
-        """Pictures uint8 (N, H, W, 3) there and back; `noise` is added to latents, in their standard deviations."""
+        """Pictures uint8 (N, H, W, 3) there and back."""
         return torch.cat([self._trip(chunk) for chunk in pictures.split(batch)])
 
     def _trip(self, pictures: Tensor) -> Tensor:

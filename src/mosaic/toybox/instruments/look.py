@@ -16,7 +16,7 @@ MARGIN = 1.25  # side of a crop over the longer side of its box
 
 
 def boxes(slots: NDArray[np.uint8], toys: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Of a slot map (h, w): what each toy shows, as boxes (toys, 4) left, top, right, bottom, and pixels (toys,)."""
+    """What toys show in a slot map (h, w): boxes (toys, 4) left, top, right, bottom; pixels (toys,)."""
     owner = np.where(slots == NOTHING, NOTHING, slots // 8)
     found, area = np.zeros((toys, 4), np.float32), np.zeros(toys, np.int32)
     for toy in range(toys):
@@ -36,7 +36,7 @@ def squares(box: Tensor) -> Tensor:
 
 
 def crop(pictures: Tensor, which: Tensor, square: Tensor, size: int = CROP) -> Tensor:
-    """Crops (N, C, size, size) of pictures (B, C, H, W): crop n from picture which[n]; edges are repeated outside."""
+    """Crops (N, C, size, size), crop n of picture which[n] of (B, C, H, W); edges are repeated outside."""
     _, channels, height, width = pictures.shape
     scale = torch.tensor([width, height], dtype=square.dtype)
     matrix = torch.zeros(len(square), 2, 3)

@@ -1,4 +1,4 @@
-"""Makes the instruments from a recipe: shots, training on renders, round trips, training on both, calibration.
+"""Makes the instruments from a recipe: shots, training, round trips, training on both, calibration.
 
 Each stage leaves its files in a work folder and is passed over when they are there.
 """

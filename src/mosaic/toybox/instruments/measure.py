@@ -1,4 +1,4 @@
-"""How much of what was asked for a picture shows: presence, identity, leakage and pose, found by the instruments.
+"""How much of what was asked for a picture shows: presence, identity, leakage, pose.
 
 Definitions are in docs/toybox-measures.md. Letters: S scenes, T toys a scene, N found toys, A attributes.
 """
@@ -45,7 +45,7 @@ class Exam:
 
 @lru_cache(maxsize=8)
 def exam(subjects: int, scenes: int = SCENES, seed: int = SEED) -> Exam:
-    """The exam of held-out identities with `subjects` toys a scene; scene n depends on the seed, K and n alone."""
+    """The exam with `subjects` held-out toys a scene; scene n depends on the seed, K and n alone."""
     compositions = tuple(
         compose(generator(seed, subjects, n), subjects, Split.HELD_OUT) for n in range(scenes)
     )
@@ -59,8 +59,8 @@ def exam(subjects: int, scenes: int = SCENES, seed: int = SEED) -> Exam:
 def assign(found: Found, composition: Composition, asked: Sequence[Question]) -> list[int]:
     """Which found toy stands for each toy asked for, -1 for none: one to one, species for species.
 
-    Of a species, as many found toys as were asked for are looked at, the surest; equal species share them out so
-    that the identities fit best.
+    Of a species, as many found toys are looked at as were asked for, the surest; equal species share them out
+    so that the identities fit best.
     """
     result = [-1] * len(asked)
     for species in {toy.species for toy in composition.scene.toys}:
@@ -117,7 +117,7 @@ def _colours(identity: Identity) -> dict[str, int]:
 
 
 def _parts(found: Found, index: int, own: Identity, others: Sequence[Identity]) -> tuple[int, int]:
-    """Parts of a found toy that carry the same part's colour of another reference, out of those that could."""
+    """Parts of a found toy in that part's colour of another reference, of those that could be."""
     hits = total = 0
     for name in COLOUR_OF.values():
         foreign = {_colours(o)[name] for o in others if name in _colours(o)} - set(_colours(own).values())
@@ -200,7 +200,7 @@ def benchmark(
     name: str = "pictures",
     tools: Instruments | None = None,
 ) -> Table:
-    """Judges a generator: `generate` gets up to 32 compositions and returns their pictures uint8 (N, H, W, 3)."""
+    """Judges a generator: `generate` turns up to 32 compositions into pictures uint8 (N, H, W, 3)."""
     rows = {}
     for count in subjects:
         sheet = exam(count, scenes, seed)

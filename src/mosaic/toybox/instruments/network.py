@@ -57,7 +57,7 @@ class Pyramid(nn.Module):
         self.top = nn.Conv2d(widths[-1], out, 1)
 
     def forward(self, picture: Tensor, hint: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The finest map behind the stem (B, out, h, w) and the coarsest, (B, widths[-1], …); `hint` is added to it."""
+        """The finest map after the stem (B, out, h, w) and the coarsest, to which `hint` is added."""
         levels = [self.stem(picture)]
         for down in self.down:
             levels.append(down(levels[-1]))
@@ -87,8 +87,8 @@ class Detector(nn.Module):
 class Reader(nn.Module):
     """Who a toy is: from a crop and its species, logits of every attribute, of its yaw, and of a slot a cell.
 
-    A colour is read where the crop shows its slot: features are averaged under the slot's predicted map. Shapes and
-    yaw are read from these averages too, from where the slots lie, and from a coarse map of the crop.
+    A colour is read where the crop shows its slot: features are averaged under the slot's predicted map.
+    Shapes and yaw are read from these averages, from where the slots lie, and from a coarse map.
     """
 
     def __init__(self, stem: int = 24, widths: tuple[int, ...] = (40, 64, 96), out: int = 48) -> None:
@@ -109,7 +109,7 @@ class Reader(nn.Module):
     def forward(self, crops: Tensor, species: Tensor) -> dict[str, Tensor]:
         """Crops (N, 3, 48, 48) in [−1, 1], species (N,) → logits by attribute (N, A).
 
-        Beside the attributes: "yaw" (N, bins), and for training "slots" (N, 7, 24, 24) and "spots" (N, values, 24, 24).
+        Beside them "yaw" (N, bins), and for training "slots" (N, 7, 24, 24), "spots" (N, values, 24, 24).
         """
         fine, coarse = self.pyramid(crops, self.kind(species))
         fine = self.fine(fine)
@@ -124,7 +124,7 @@ class Reader(nn.Module):
 
 
 def _under(maps: Tensor, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """What lies under maps (N, S, h, w) in 0..1: mean features (N, S, C), log size (N, S, 1), moments (N, S, 5)."""
+    """Under maps (N, S, h, w) in 0..1: mean features (N, S, C), log size (N, S, 1), moments (N, S, 5)."""
     height, width = maps.shape[-2:]
     y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
     moments = torch.stack([x, y, x * x, y * y, x * y]).flatten(1).to(maps.device)  # (5, cells)

@@ -81,7 +81,7 @@ class Instruments:
         return Found(which=which + first, box=box, species=species, confidence=confidence, logs=logs, yaw=yaw)
 
     def read(self, seen: Tensor, which: Tensor, box: Tensor, species: Tensor) -> dict[str, Tensor]:
-        """Log-probabilities of attributes and yaw bins for boxes (N, 4) in pictures (B, 3, 128, 128) in [−1, 1]."""
+        """Log-probabilities of attributes and yaw, for boxes (N, 4) in pictures (B, 3, 128, 128)."""
         logits = self.reader(crop(seen, which, squares(box)), species)
         heat = self.settings.temperatures
         return {name: (v / heat.get(name, 1.0)).log_softmax(1) for name, v in logits.items() if name in NAMES}
@@ -116,7 +116,7 @@ def peaks(heat: Tensor, box: Tensor, threshold: float) -> tuple[Tensor, Tensor, 
 
 
 def identity_scores(logs: dict[str, Tensor], candidates: Tensor) -> Tensor:
-    """Log-likelihood (N, M) of candidate identities (M, A): the sum over their attributes; what is not worn has no colour."""
+    """Log-likelihood (N, M) of candidates (M, A): the sum over attributes; what is not worn has no colour."""
     total = torch.zeros(len(logs["primary"]), len(candidates))
     for index, name in enumerate(ATTRIBUTES):
         told = logs[name][:, candidates[:, index]]

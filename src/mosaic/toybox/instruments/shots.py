@@ -55,7 +55,7 @@ NOTHING = 255  # in a slot map: no toy here
 
 @lru_cache(maxsize=4096)
 def part_slots(toy: Toy) -> NDArray[np.uint8]:
-    """The slot of each of the toy's parts (N,), pattern apart: found by giving every slot a colour of its own."""
+    """The slot of each of the toy's parts (N,), pattern apart: by giving every slot a colour of its own."""
     code = {COLOUR_OF[slot]: int(slot) for slot in COLOUR_OF}
     rgb = model(replace(toy, identity=replace(toy.identity, **code))).rgb
     palette = np.array([PALETTE[COLOURS[slot]] for slot in COLOUR_OF], float) / 255

@@ -40,7 +40,7 @@ class Lesson:
 
 
 class Lessons:
-    """Draws batches from shots; a quarter of the pictures comes from `others`, the first scenes after a round trip."""
+    """Draws batches from shots; a third of them from `others`, the first scenes after a round trip."""
 
     def __init__(self, shots: Shots, others: NDArray[np.uint8] | None, seed: int) -> None:
         found = [boxes(slots, shots.species.shape[1]) for slots in shots.slots]
@@ -52,7 +52,7 @@ class Lessons:
         """A batch of random scenes, worn, with crops a little off as the detector's are."""
         which = self.numbers.integers(len(self.shots.pictures), size=batch)
         if self.others is not None:
-            count = batch // 4
+            count = batch // 3
             which[:count] = self.numbers.integers(len(self.others), size=count)
         pictures = self.shots.pictures[which]
         if self.others is not None:
@@ -152,45 +152,44 @@ def train(
     steps: int,
     rates: tuple[float, float],
     batch: int = 16,
-    most: int = 64,
 ) -> None:
-    """Trains both networks, the rate falling from the first to the last along a cosine; writes them now and then."""
+    """Trains both networks, the rate falling from first to last along a cosine; writes them now and then."""
     detector, reader = networks
-    for network in networks:
+    for network in (detector, reader):
         network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimisers = [torch.optim.AdamW(n.parameters(), lr=rates[0], weight_decay=0.02) for n in networks]
-    began, averages = time.process_time(), np.zeros(2)
+    parameters = [*detector.parameters(), *reader.parameters()]
+    optimiser = torch.optim.AdamW(parameters, lr=rates[0], weight_decay=0.02)
+    partial, began, averages = output.with_suffix(".partial"), time.process_time(), torch.zeros(2)
     for step in range(steps):
-        lesson = lessons.draw(batch)
         falling = 0.5 * (1 + math.cos(math.pi * step / steps))
-        now = min(1, (step + 1) / 150) * (rates[1] + (rates[0] - rates[1]) * falling)
-        chosen = torch.randperm(len(lesson.which))[:most]
-        part = Lesson(pictures=lesson.pictures, **{name: getattr(lesson, name)[chosen] for name in _PER_TOY})
-        crops = crop(lesson.pictures, part.which, part.square).to(memory_format=torch.channels_last)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            heat, box = detector(lesson.pictures.to(memory_format=torch.channels_last))
-            read = reader(crops, part.species)
-        losses = (
-            detection_loss(heat.float(), box.float(), lesson),
-            reading_loss({k: v.float() for k, v in read.items()}, part),
-        )
-        for network, optimiser, loss in zip(networks, optimisers, losses, strict=True):
-            optimiser.param_groups[0]["lr"] = now
-            optimiser.zero_grad()
-            loss.backward()
+        warm = min(1, (step + 1) / 150)
+        optimiser.param_groups[0]["lr"] = warm * (rates[1] + (rates[0] - rates[1]) * falling)
+        losses = _losses(detector, reader, lessons.draw(batch))
+        optimiser.zero_grad()
+        losses.sum().backward()
+        for network in (detector, reader):
             torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-            optimiser.step()
-        now_lost = np.array([float(loss.detach()) for loss in losses])
-        averages += (now_lost - averages) * max(0.01, 1 / (step + 1))
+        optimiser.step()
+        averages += (losses.detach() - averages) * max(0.01, 1 / (step + 1))
         if step % 100 == 99:
-            log.info(
-                "step %d  detector %.3f  reader %.3f  %.0f s of CPU",
-                step + 1,
-                *averages,
-                time.process_time() - began,
-            )
-        if step % 300 == 299 or step == steps - 1:
-            write(networks, output)
+            spent = time.process_time() - began
+            log.info("step %d  detector %.3f  reader %.3f  %.0f s of CPU", step + 1, *averages, spent)
+        if step % 300 == 299:
+            write(networks, partial)
+    write(networks, partial)
+    partial.replace(output)
+
+
+def _losses(detector: Detector, reader: Reader, lesson: Lesson, most: int = 64) -> Tensor:
+    """(2,) the detector's loss on a lesson and the reader's on at most so many of its toys."""
+    chosen = torch.randperm(len(lesson.which))[:most]
+    part = Lesson(pictures=lesson.pictures, **{name: getattr(lesson, name)[chosen] for name in _PER_TOY})
+    crops = crop(lesson.pictures, part.which, part.square).to(memory_format=torch.channels_last)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        heat, box = detector(lesson.pictures.to(memory_format=torch.channels_last))
+        read = reader(crops, part.species)
+    read = {name: logits.float() for name, logits in read.items()}
+    return torch.stack([detection_loss(heat.float(), box.float(), lesson), reading_loss(read, part)])
 
 
 _PER_TOY = ("which", "box", "species", "identity", "yaw", "slots", "square")

@@ -16,7 +16,9 @@ def wear(pictures: Tensor, random: torch.Generator) -> Tensor:
         return (torch.rand(batch, generator=random) < share).view(-1, 1, 1, 1)
 
     worn = torch.where(chosen(0.7), _cast(pictures, random), pictures)
-    worn = torch.where(chosen(0.4), blur(worn, 0.3 + 1.2 * float(torch.rand((), generator=random)) ** 2), worn)
+    worn = torch.where(
+        chosen(0.4), blur(worn, 0.3 + 1.2 * float(torch.rand((), generator=random)) ** 2), worn
+    )
     worn = torch.where(
         chosen(0.25), _coarse(worn, 0.6 + 0.35 * float(torch.rand((), generator=random))), worn
     )

@@ -1,0 +1,67 @@
+"""Makes the model folder that ships: a trained base and its LoRA, in bfloat16, under 30 MB.
+
+    python -m mosaic.training.package --base runs/base/model --lora runs/lora/lora.safetensors \
+        --name mosaic-tiny --commit $(git rev-parse --short HEAD) --output src/mosaic/models/mosaic-tiny
+"""
+
+import argparse
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+LIMIT = 30_000_000  # bytes of a model that a package may carry
+
+
+def package(base: Path, lora: Path | None, output: Path, *, name: str, commit: str) -> int:
+    """Writes the folder, replacing what was there; returns its bytes. ValueError beyond `LIMIT`.
+
+    The LoRA's metadata gets the shipped base's name and the commit, in place of the run's own folders.
+    """
+    partial = output.with_name(f"{output.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(base, partial, ignore=shutil.ignore_patterns("optimiser*", "*.partial"))
+    for path in partial.rglob("*.safetensors"):
+        halve(path, path, {})
+    if lora is not None:
+        halve(lora, partial / "lora.safetensors", {"base": name, "commit": commit})
+    size = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
+    if size > LIMIT:
+        raise ValueError(
+            f"{partial} takes {size / 1e6:.1f} MB, more than the {LIMIT / 1e6:.0f} MB a package may."
+        )
+    shutil.rmtree(output, ignore_errors=True)
+    partial.rename(output)
+    return size
+
+
+def halve(source: Path, target: Path, facts: dict[str, str]) -> None:
+    """Writes a safetensors file's floats as bfloat16; its metadata stays, but for `facts` it has already."""
+    with safe_open(source, "pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
+        metadata = dict(file.metadata() or {})
+    known = {key: value for key, value in facts.items() if key in metadata}
+    save_file({k: _half(t) for k, t in tensors.items()}, target, metadata | known)
+
+
+def _half(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.to(torch.bfloat16).contiguous() if tensor.is_floating_point() else tensor
+
+
+def main() -> None:
+    """The command in this file's head."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--base", type=Path, required=True)
+    parser.add_argument("--lora", type=Path)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--commit", required=True)
+    options = parser.parse_args()
+    size = package(options.base, options.lora, options.output, name=options.name, commit=options.commit)
+    print(f"{options.output}: {size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()
