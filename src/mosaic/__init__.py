@@ -1,7 +1,7 @@
 """Several reference pictures and a sentence in, one picture out, every subject itself.
 
     pipeline = mosaic.load()                                   # the embedded model; or a folder, or a hub id
-    picture = pipeline("a bear on grass", references=[...])    # references: mosaic.Reference
+    picture = pipeline("a bear on grass", references=[...]).images[0]  # of mosaic.Reference
 
 Nothing heavy is imported before the first of these names is used.
 """

@@ -1,5 +1,6 @@
 """The shipped folder: bfloat16, small, with facts about itself instead of a run's folders."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,10 @@ def run(tmp_path: Path) -> tuple[Path, Path]:
 
 def test_weights_are_halved_and_facts_filled_in(run: tuple[Path, Path], tmp_path: Path) -> None:
     output = tmp_path / "out"
-    size = package(run[0], run[1], output, name="tiny", commit="abc")
+    (run[0] / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
+    size = package(run[0], run[1], output, name="tiny", commit="abc", defaults={"default_size": 128})
+    index = json.loads((output / "model_index.json").read_text())
+    assert index == {"_class_name": "FluxPipeline", "default_size": 128}
     with safe_open(output / "vae" / "model.safetensors", "pt") as file:
         assert (
             file.get_tensor("weight").dtype is torch.bfloat16

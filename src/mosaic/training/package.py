@@ -1,11 +1,13 @@
 """Makes the model folder that ships: a trained base and its LoRA, in bfloat16, under 30 MB.
 
     python -m mosaic.training.package --base runs/base/model --lora runs/lora/lora.safetensors \
-        --name mosaic-tiny --commit $(git rev-parse --short HEAD) --output src/mosaic/models/mosaic-tiny
+        --name mosaic-tiny --size 128 --steps 20 --guidance 2.5 --commit $(git rev-parse --short HEAD) --output src/mosaic/models/mosaic-tiny
 """
 
 import argparse
+import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -15,10 +17,19 @@ from safetensors.torch import save_file
 LIMIT = 30_000_000  # bytes of a model that a package may carry
 
 
-def package(base: Path, lora: Path | None, output: Path, *, name: str, commit: str) -> int:
+def package(
+    base: Path,
+    lora: Path | None,
+    output: Path,
+    *,
+    name: str,
+    commit: str,
+    defaults: Mapping[str, float] | None = None,
+) -> int:
     """Writes the folder, replacing what was there; returns its bytes. ValueError beyond `LIMIT`.
 
-    The LoRA's metadata gets the shipped base's name and the commit, in place of the run's own folders.
+    The LoRA's metadata gets the shipped base's name and the commit, in place of the run's own folders;
+    model_index.json gets the `defaults` (default_size, default_steps, default_guidance) the pipeline takes.
     """
     partial = output.with_name(f"{output.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -27,6 +38,9 @@ def package(base: Path, lora: Path | None, output: Path, *, name: str, commit: s
         halve(path, path, {})
     if lora is not None:
         halve(lora, partial / "lora.safetensors", {"base": name, "commit": commit})
+    if defaults:
+        index = partial / "model_index.json"
+        index.write_text(json.dumps(json.loads(index.read_text()) | dict(defaults), indent=2) + "\n")
     size = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
     if size > LIMIT:
         raise ValueError(
@@ -58,8 +72,19 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--name", required=True)
     parser.add_argument("--commit", required=True)
+    parser.add_argument("--size", type=int, required=True, help="pixels a side")
+    parser.add_argument("--steps", type=int, required=True)
+    parser.add_argument("--guidance", type=float, required=True)
     options = parser.parse_args()
-    size = package(options.base, options.lora, options.output, name=options.name, commit=options.commit)
+    defaults = {f"default_{key}": getattr(options, key) for key in ("size", "steps", "guidance")}
+    size = package(
+        options.base,
+        options.lora,
+        options.output,
+        name=options.name,
+        commit=options.commit,
+        defaults=defaults,
+    )
     print(f"{options.output}: {size / 1e6:.1f} MB")
 
 

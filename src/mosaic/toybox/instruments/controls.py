@@ -47,7 +47,8 @@ def swapped(compositions: Sequence[Composition]) -> Tensor:
 
 def rotated(compositions: Sequence[Composition]) -> Tensor:
     """Each toy with the identity of the next toy of its own scene. One toy alone stays itself."""
-    identities = [[toy.identity for toy in (*c.scene.toys[1:], *c.scene.toys[:1])] for c in compositions]
+    turned = [(*c.scene.toys[1:], *c.scene.toys[:1]) for c in compositions]
+    identities = [[toy.identity for toy in toys] for toys in turned]
     return render(
         [_wearing(c.scene, i) for c, i in zip(compositions, identities, strict=True)], SIZE, SIZE
     ).picture
@@ -59,7 +60,7 @@ def _wearing(scene: Scene, identities: Sequence[Identity]) -> Scene:
 
 
 def pasted(compositions: Sequence[Composition]) -> Tensor:
-    """The references' cut-outs on the scene's ground, each where its toy stands and as large: copy and paste."""
+    """The references' cut-outs on the scene's ground, where the toys stand and as large: copy and paste."""
     empty = render([replace(c.scene, toys=(), poses=()) for c in compositions], SIZE, SIZE)
     cuts = render([r for c in compositions for r in c.references], REFERENCE, REFERENCE)
     pictures, first = [], 0

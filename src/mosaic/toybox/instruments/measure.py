@@ -131,7 +131,7 @@ def _parts(found: Found, index: int, own: Identity, others: Sequence[Identity]) 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A share with its 95 % bootstrap interval over scenes, and the count it is out of; NaN out of nothing."""
+    """A share, its 95 % bootstrap interval over scenes, and the count it is out of; NaN out of nothing."""
 
     mean: float
     low: float

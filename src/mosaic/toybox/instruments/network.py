@@ -85,10 +85,10 @@ class Detector(nn.Module):
 
 
 class Reader(nn.Module):
-    """Who a toy is: from a crop and its species, logits of every attribute, of its yaw, and of a slot a cell.
+    """Who a toy is, from a crop and its species: first which part each spot is and what colour, then the rest.
 
-    A colour is read where the crop shows its slot: features are averaged under the slot's predicted map.
-    Shapes and yaw are read from these averages, from where the slots lie, and from a coarse map.
+    Colours: how much of every part is of a colour says whose colour it is, by one rule for all colours.
+    Shapes and yaw: from where the parts and the two body colours lie, and from features averaged over the parts.
     """
 
     def __init__(self, stem: int = 24, widths: tuple[int, ...] = (40, 64, 96), out: int = 48) -> None:
@@ -96,15 +96,26 @@ class Reader(nn.Module):
         self.pyramid = Pyramid(stem, widths, 1, out)
         self.kind = nn.Embedding(len(NOUNS), widths[-1])
         self.fine = _convolve(out, out)
-        self.slot = nn.Conv2d(out, len(Slot) + 1, 1)  # the last: not this toy
+        self.slot = nn.Conv2d(out, len(Slot) + 1, 1)  # parts by slot; the last: not this toy
         self.spot = nn.Conv2d(out, sum(count for count, _ in SPOTS.values()), 1)
-        self.colour = nn.Sequential(nn.Linear(out + 1, 64), nn.ReLU(), nn.Linear(64, len(COLOURS)))
+        self.share = nn.Sequential(
+            nn.Linear(4 * len(COLOUR_OF), 48), nn.ReLU(), nn.Linear(48, len(COLOUR_OF))
+        )
         self.squeeze = _convolve(widths[-1], 8, size=1)
         seen, cells = len(Slot) * (out + 6), (CROP // 2 ** len(widths)) ** 2
         self.even = nn.BatchNorm1d(seen)
         self.mix = nn.Sequential(nn.Linear(8 * cells + seen, 128), nn.BatchNorm1d(128), nn.ReLU())
-        self.shapes = nn.ModuleDict({name: nn.Linear(128 + seen, n) for name, n in SHAPES.items()})
-        self.yaw = nn.Linear(128 + seen, len(YAWS))
+        self.plan = nn.Sequential(
+            *(
+                _convolve(len(Slot) + 5, 24),
+                _convolve(24, 40, 2),
+                _convolve(40, 40, 2),
+                _convolve(40, 8, size=1),
+            ),
+            *(nn.Flatten(), nn.Linear(8 * cells, 48), nn.BatchNorm1d(48), nn.ReLU()),
+        )
+        counts = SHAPES | {"yaw": len(YAWS)}
+        self.shapes = nn.ModuleDict({name: nn.Linear(128 + seen + 48, n) for name, n in counts.items()})
 
     def forward(self, crops: Tensor, species: Tensor) -> dict[str, Tensor]:
         """Crops (N, 3, 48, 48) in [−1, 1], species (N,) → logits by attribute (N, A).
@@ -113,21 +124,44 @@ class Reader(nn.Module):
         """
         fine, coarse = self.pyramid(crops, self.kind(species))
         fine = self.fine(fine)
-        slots = self.slot(fine)
-        mean, size, place = _under(slots.float().softmax(1)[:, : len(Slot)], fine.float())
-        colours = self.colour(torch.cat([mean, size], -1)[:, : len(COLOUR_OF)])
+        slots, spots = self.slot(fine), self.spot(fine)
+        maps = slots.float().softmax(1)
+        told = dict(zip(SPOTS, spots.float().split([count for count, _ in SPOTS.values()], 1), strict=True))
+        hue = told["colour"].softmax(1)  # (N, colours, 24, 24)
+        colours = self._colours(maps[:, : len(COLOUR_OF)], hue)
+        mean, size, place = _under(maps[:, : len(Slot)], fine.float())
         seen = self.even(torch.cat([mean, size, place], -1).flatten(1))
-        mixed = torch.cat([self.mix(torch.cat([self.squeeze(coarse).flatten(1), seen], 1)), seen], 1)
-        logits = {name: head(mixed) for name, head in self.shapes.items()}
-        logits |= {COLOUR_OF[slot]: colours[:, slot] for slot in COLOUR_OF}
-        return logits | {"yaw": self.yaw(mixed), "slots": slots, "spots": self.spot(fine)}
+        mixed = self.mix(torch.cat([self.squeeze(coarse).flatten(1), seen], 1))
+        lie = [torch.einsum("nchw,nc->nhw", hue, colours[s].softmax(1).detach()) for s in (0, 2)]
+        plan = self.plan(torch.cat([maps, torch.stack(lie, 1), _coordinates(maps)], 1))
+        mixed = torch.cat([mixed, seen, plan], 1)
+        logits = {name: head(mixed).float() for name, head in self.shapes.items()}
+        for name in ("pattern", "accessory", "badge"):
+            on = maps[:, [int(slot) for slot in SPOTS[name][1]]].sum(1, keepdim=True)
+            logits[name] = logits[name] + _under(on, told[name])[0][:, 0]
+        logits |= {COLOUR_OF[slot]: colours[slot] for slot in COLOUR_OF}
+        return logits | {"slots": slots, "spots": spots}
+
+    def _colours(self, maps: Tensor, hue: Tensor) -> list[Tensor]:
+        """Logits (N, colours) of each slot's colour, from parts (N, 5, h, w) and hues (N, colours, h, w)."""
+        under, size, _ = _under(maps, hue)  # (N, 5, colours)
+        most = under.amax(2, keepdim=True).expand_as(under)
+        told = torch.stack(
+            [under, (under + 0.01).log(), most, size.expand_as(under)], 1
+        )  # (N, 4, 5, colours)
+        return list(self.share(told.flatten(1, 2).mT).unbind(2))
+
+
+def _coordinates(maps: Tensor) -> Tensor:
+    """Rows and columns (N, 2, h, w) in −1..1."""
+    y, x = (torch.linspace(-1, 1, n, device=maps.device) for n in maps.shape[-2:])
+    return torch.stack(torch.meshgrid(y, x, indexing="ij")).expand(len(maps), -1, -1, -1)
 
 
 def _under(maps: Tensor, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Under maps (N, S, h, w) in 0..1: mean features (N, S, C), log size (N, S, 1), moments (N, S, 5)."""
-    height, width = maps.shape[-2:]
-    y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
-    moments = torch.stack([x, y, x * x, y * y, x * y]).flatten(1).to(maps.device)  # (5, cells)
+    y, x = _coordinates(maps[:1])[0]
+    moments = torch.stack([x, y, x * x, y * y, x * y]).flatten(1)  # (5, cells)
     maps = maps.flatten(2)
     mass = maps.sum(-1, keepdim=True) + 0.5
     return maps @ features.flatten(2).mT / mass, mass.log(), maps @ moments.T / mass

@@ -117,7 +117,7 @@ def detection_loss(heat: Tensor, box: Tensor, lesson: Lesson) -> Tensor:
 
 def reading_loss(read: dict[str, Tensor], lesson: Lesson) -> Tensor:
     """Cross entropy of every attribute that shows, of the yaw (softened over its bins) and of the slots."""
-    total = 4 * cross_entropy(read["slots"], lesson.slots) + spot_loss(read["spots"], lesson)
+    total = 4 * part_loss(read["slots"], lesson) + spot_loss(read["spots"], lesson)
     for name in (*SHAPES, *COLOUR_OF.values()):
         label = lesson.identity[:, ATTRIBUTES.index(name)]
         if name in WORN_BY:
@@ -126,6 +126,15 @@ def reading_loss(read: dict[str, Tensor], lesson: Lesson) -> Tensor:
         total = total + (0.3 if name in FAINT else 1.0) * cross_entropy(read[name], label)
     off = (lesson.yaw[:, None] - torch.tensor(YAWS)) / (YAWS[1] - YAWS[0])
     return total + cross_entropy(read["yaw"], (-0.5 * off**2).softmax(1))
+
+
+def part_loss(slots: Tensor, lesson: Lesson) -> Tensor:
+    """Cross entropy of which part each spot is. A patterned toy's accent may be its body's or a part's."""
+    logs = slots.log_softmax(1)
+    told = logs.gather(1, lesson.slots[:, None])[:, 0]
+    patterned = lesson.identity[:, ATTRIBUTES.index("pattern"), None, None] > 0
+    either = torch.logaddexp(logs[:, Slot.PRIMARY], logs[:, Slot.ACCENT])
+    return -torch.where(patterned & (lesson.slots == Slot.ACCENT), either, told).mean()
 
 
 def spot_loss(spots: Tensor, lesson: Lesson) -> Tensor:
