@@ -194,6 +194,14 @@ def test_no_cache_for_references_that_see_the_target(
         isolated(PROMPT, [cache], visibility="release", **FEW)
 
 
+def test_frequency_positions_run_isolated_references_uncached(isolated: MosaicPipeline) -> None:
+    shown = {"visibility": "isolated", "positions": "frequency"}
+    assert isolated(PROMPT, [reference(0), reference(1)], **shown, **FEW).images
+    cache = isolated.cache(isolated.encode_references([reference(0)], (64, 64))[0])
+    with pytest.raises(ValueError, match="frequency positions"):
+        isolated(PROMPT, [cache], **shown, **FEW)
+
+
 def test_metadata_is_obeyed(folders: dict[str, Path]) -> None:
     pipeline = load(folders["two-pass"], folders["full"])
     encoded = pipeline.encode_references([reference(0, side=96)], (64, 96))

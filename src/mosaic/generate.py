@@ -201,6 +201,7 @@ def look_over(
     options: GenerateOptions,
 ) -> None:
     """A warning for a reference its canvas spoils, ValueError where the picture cannot fit the memory."""
+    from mosaic.model.layout import TokenLayout, Visibility
     from mosaic.model.lora import LoraMetadata
     from mosaic.pipeline import CanvasChoice
     from mosaic.pipeline.memory import check_memory
@@ -211,7 +212,8 @@ def look_over(
         if choice.kind == "released" and isinstance(one, Reference) and noisy_white_border(one.image):
             say(f"warning: the border of {file} is not quite white and counts as subject: try --cutout auto")
     grids = [choice.grid(one, size) if isinstance(one, Reference) else one.grids[0] for one in references]
-    cached = (options.visibility or lora.visibility) == "isolated"
+    visibility = Visibility(options.visibility or lora.visibility)
+    cached = TokenLayout(text=0, target=Grid(1, 1), visibility=visibility, positions=lora.positions).cacheable
     check_memory(pipeline, Grid.of_pixels(*size), grids, cached)
 
 

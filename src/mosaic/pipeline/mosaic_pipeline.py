@@ -26,7 +26,6 @@ from torch import Tensor
 from transformers import CLIPTextModel, PreTrainedTokenizerBase, T5EncoderModel
 
 from mosaic.geometry import Grid
-from mosaic.model.blocks import DoubleBlock, SingleBlock
 from mosaic.model.layout import TokenLayout, Visibility
 from mosaic.model.lora import LoraMetadata, load_lora
 from mosaic.model.reference_cache import ReferenceCache
@@ -67,17 +66,6 @@ class MosaicOutput(BaseOutput):
     attention: list[Attention] | None = None
 
 
-def as_mosaic(transformer: FluxTransformer2DModel) -> MosaicTransformer:
-    """diffusers' transformer with our forward; its modules, whatever quantisation made of them, stay."""
-    if not isinstance(transformer, MosaicTransformer):
-        transformer.__class__, transformer.attention = MosaicTransformer, "sdpa"
-        for block in transformer.transformer_blocks:
-            block.__class__ = DoubleBlock
-        for block in transformer.single_transformer_blocks:
-            block.__class__ = SingleBlock
-    return transformer
-
-
 class MosaicPipeline(DiffusionPipeline):
     """Several reference pictures and a sentence in, one picture out.
 
@@ -112,7 +100,7 @@ class MosaicPipeline(DiffusionPipeline):
             tokenizer=tokenizer,
             text_encoder_2=text_encoder_2,
             tokenizer_2=tokenizer_2,
-            transformer=as_mosaic(transformer),
+            transformer=MosaicTransformer.adopt(transformer),
             **dict.fromkeys(self._optional_components),
         )
         self.register_to_config(

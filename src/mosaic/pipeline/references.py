@@ -14,7 +14,6 @@ from PIL import Image
 from torch import Tensor
 
 from mosaic.geometry import Grid, Size
-from mosaic.model.layout import Visibility
 from mosaic.model.lora import LoraMetadata
 from mosaic.model.reference_cache import ReferenceCache, encode_reference
 from mosaic.model.transformer import MosaicTransformer
@@ -91,7 +90,8 @@ def with_references(
 ) -> Pass:
     """The text's pass with the references: cached where their visibility allows it, else packed beside it."""
     given = any(reference.cache is not None for reference in references)
-    if references and lora.visibility is Visibility.ISOLATED and (caches or given):
+    cacheable = _laid_out(text, references, lora).layout.cacheable
+    if references and cacheable and (caches or given):
         return cached_pass(text, references, lora, transformer, weights)
     return packed_pass(text, references, lora)
 
@@ -103,8 +103,8 @@ def packed_pass(text: Pass, references: Sequence[EncodedReference], lora: LoraMe
     latents = tuple(reference.latents for reference in references if reference.latents is not None)
     if len(latents) < len(references):
         raise ValueError(
-            f"References see the target under {lora.visibility} visibility and cannot come from a cache: "
-            "give their pictures, or a LoRA of isolated visibility."
+            f"Under {lora.visibility} visibility and {lora.positions} positions a reference cannot come from "
+            "a cache: give its picture, or a LoRA of isolated visibility."
         )
     return replace(
         _laid_out(text, references, lora),

@@ -1,7 +1,8 @@
 """Makes the model folder that ships: a trained base and its LoRA, in bfloat16, under 30 MB.
 
     python -m mosaic.training.package --base runs/base/model --lora runs/lora/lora.safetensors \
-        --name mosaic-tiny --size 128 --steps 20 --guidance 2.5 --commit $(git rev-parse --short HEAD) --output src/mosaic/models/mosaic-tiny
+        --name mosaic-tiny --size 128 --steps 20 --guidance 2.5 --commit $(git rev-parse --short HEAD) \
+        --output src/mosaic/models/mosaic-tiny
 """
 
 import argparse
