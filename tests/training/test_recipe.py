@@ -6,7 +6,11 @@ import pytest
 
 from mosaic.training.recipe import Recipe, canonical, known_keys, read_recipe, recipe_of, set_key
 
-RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("toybox-*.toml"))
+RECIPES = [
+    path
+    for path in sorted((Path(__file__).parents[2] / "recipes").glob("toybox-*.toml"))
+    if path.stem != "toybox-autoencoder"  # another kind: test_autoencoder
+]
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

@@ -1,17 +1,13 @@
 """Trains the embedded model's autoencoder: FLUX's latent format (16 channels, factor 8) on toybox pictures.
 
-Letters: B crops, C latent channels.
+    python -m mosaic.training.autoencoder recipes/toybox-autoencoder.toml --output runs/autoencoder [--resume]
+
+Letters: B crops of S × S pixels.
 """
 
 import argparse
-import itertools
-import json
-import logging
-import math
-import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers import AutoencoderKL
@@ -19,45 +15,56 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, l1_loss, mse_loss
 
 from mosaic.toybox.batches import batches
+from mosaic.training.journal import Journal
+from mosaic.training.optimiser import MasterAdamW
+from mosaic.training.recipe import Count, Natural, OptimiserSection, Section, Weight, read_as
+from mosaic.training.state import checkpoints, load_checkpoint, publish_folder, save_checkpoint, settle_folder
 
-log = logging.getLogger(__name__)
-CROP = 64
-SUBJECTS = (1, 2, 3, 4, 6, 8)
+
+class AutoencoderRecipe(Section):
+    """What `recipes/toybox-autoencoder.toml` may say."""
+
+    seed: Natural = 0
+    start: str = ""  # folder of an autoencoder to go on from; "": a new one
+    crop: Count = 64  # S, pixels
+    subjects: tuple[Count, ...] = (1, 2, 3, 4, 6, 8)  # toys of the scenes, in turn
+    widths: tuple[Count, ...] = (32, 48, 64, 96)  # channels at each of the four sizes
+    divergence: Weight = 1e-4  # of the latents from a normal distribution
+    divergence_start: Natural = 300  # steps without it, for the decoder to learn to read first …
+    divergence_ramp: Count = 700  # … and steps in which it grows
+    log: Count = 20
+    checkpoint: Count = 200
+    optimiser: OptimiserSection = OptimiserSection()
 
 
-def create() -> AutoencoderKL:
-    """An untrained autoencoder of 1.9 M parameters with FLUX's latent shape."""
+def create(widths: Sequence[int]) -> AutoencoderKL:
+    """An untrained autoencoder with FLUX's latent shape; 1.9 M parameters at the default widths."""
     vae = AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(32, 48, 64, 96),
+        block_out_channels=tuple(widths),
         layers_per_block=1,
         latent_channels=16,
         norm_num_groups=16,
         use_quant_conv=False,
         use_post_quant_conv=False,
-        sample_size=CROP,
     )
     with torch.no_grad():  # little noise at first: a latent drowned in noise is never learnt to be read
         vae.encoder.conv_out.bias[16:] = -5.0
     return vae
 
 
-def crops(seed: int, start: int, batch: int) -> Iterator[Tensor]:
-    """Pictures (batch, 3, 64, 64) in [−1, 1]: crops of targets at random places, and whole references."""
-    streams = [batches(seed, subjects=k, batch=4, reference_size=CROP, start=start) for k in SUBJECTS]
-    places = torch.Generator().manual_seed(seed + start)
-    pool: list[Tensor] = []
-    for stream in itertools.cycle(streams):
-        made = next(stream)
-        for _ in range(4):
-            y, x = (int(torch.randint(made.target.shape[1] - CROP + 1, (), generator=places)) for _ in "yx")
-            pool.extend(made.target[:, y : y + CROP, x : x + CROP])
-        pool.extend(made.references.flatten(0, 1)[:8])
-        while len(pool) >= 8 * batch:  # one batch mixes many scenes
-            order = torch.randperm(len(pool), generator=places).tolist()
-            chosen, pool = [pool[i] for i in order[:batch]], [pool[i] for i in order[batch:]]
-            yield torch.stack(chosen).permute(0, 3, 1, 2).float() / 127.5 - 1
+def crops(seed: int, step: int, batch: int, size: int, subjects: Sequence[int]) -> Tensor:
+    """A step's pictures (B, 3, S, S) in [−1, 1]: crops of targets at random places, and whole references."""
+    count = subjects[step % len(subjects)]
+    scenes = next(batches(seed, subjects=count, batch=-(-batch // 4), reference_size=size, start=step))
+    places = torch.Generator().manual_seed(seed + step)
+    pool = list(scenes.references.flatten(0, 1))[:batch]
+    for target in scenes.target.repeat_interleave(4, 0):
+        y, x = (int(torch.randint(len(target) - size + 1, (), generator=places)) for _ in "yx")
+        pool.append(target[y : y + size, x : x + size])
+    chosen = torch.randperm(len(pool), generator=places)[:batch].tolist()
+    return torch.stack([pool[i] for i in chosen]).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 # Luminance and two colour differences. Without a weight of their own the colours of small toys, on which
@@ -67,8 +74,8 @@ OPPONENT = torch.tensor([[0.333, 0.333, 0.333], [1.0, -1.0, 0.0], [-0.5, -0.5, 1
 
 def reconstruction_loss(made: Tensor, real: Tensor) -> Tensor:
     """Error of pictures (B, 3, H, W) at four scales, in luminance and colour, and of their edges."""
-    made, real = (torch.einsum("oc,bchw->bohw", OPPONENT, x) for x in (made, real))
-    total = torch.zeros(())
+    made, real = (torch.einsum("oc,bchw->bohw", OPPONENT.to(x), x) for x in (made, real))
+    total = made.new_zeros(())
     for _ in range(4):
         total = total + l1_loss(made, real) + mse_loss(made, real)
         for axis in (-1, -2):
@@ -84,89 +91,81 @@ def latent_statistics(vae: AutoencoderKL, pictures: Tensor) -> tuple[float, floa
     return float(latents.mean()), float(1 / latents.std())
 
 
-def train(
-    output: Path, minutes: float, steps: int, batch: int, rate: float, decay: float = 1e-4, seed: int = 11
-) -> None:
-    """Trains until the steps or the minutes are spent; goes on from what is in `output`."""
-    vae, state = _resume(output)
-    vae.train()
-    optimiser = torch.optim.AdamW(vae.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=0.0)
-    if state["optimiser"]:
-        optimiser.load_state_dict(state["optimiser"])
-    began, first = time.monotonic(), int(state["step"])
-    for step, real in enumerate(crops(seed, first, batch), first):
-        spent = max(step / steps, (time.monotonic() - began) / 60 / minutes)
-        if spent >= 1:
-            break
-        for group in optimiser.param_groups:
-            group["lr"] = (
-                rate * min(1, (step + 1) / 100) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * spent)))
-            )
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            made, divergence = _reconstruct(vae, real)
-        # The decoder first learns to read: with a divergence from step 0 the latents collapse before it does.
-        loss = reconstruction_loss(made.float(), real) + decay * min(1, max(0, step - 300) / 700) * divergence
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
-        optimiser.step()
-        if step % 20 == 0:
-            error = (made.detach().float().clamp(-1, 1) - real).square().mean() / 4
-            log.info(
-                "step %d  loss %.4f  kl %.2f  PSNR %.2f dB  %.1f crops/s",
-                step,
-                loss,
-                divergence,
-                -10 * error.log10(),
-                (step - first + 1) * batch / (time.monotonic() - began),
-            )
-        if step % 200 == 199:
-            _save(vae, optimiser, step + 1, output, real)
-    _save(vae, optimiser, step, output, real)
+def train(recipe: AutoencoderRecipe, output: Path, resume: bool = False) -> None:
+    """Trains into `output`/model, with checkpoints beside it; `resume` goes on from the newest one.
+
+    ValueError for a folder that holds a run already, unless it is resumed.
+    """
+    found = checkpoints(output / "checkpoints")
+    if found and not resume:
+        raise ValueError(f"{output} holds a run already: add --resume, or choose another folder.")
+    output.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(recipe.seed)
+    vae = AutoencoderKL.from_pretrained(recipe.start) if recipe.start else create(recipe.widths)
+    optimiser = MasterAdamW(dict(vae.train().named_parameters()), recipe.optimiser)
+    if found:
+        tensors, facts = load_checkpoint(found[-1])
+        torch.set_rng_state(tensors.pop("random")["torch"])
+        optimiser.load_state_tensors(tensors, facts["step"])
+    section = recipe.optimiser
+    with Journal(output, optimiser.steps, section.steps, section.batch) as journal:
+        while optimiser.steps < section.steps:
+            real = crops(recipe.seed, optimiser.steps, section.batch, recipe.crop, recipe.subjects)
+            told = step(vae, optimiser, real, recipe)
+            if optimiser.steps % recipe.log == 0:
+                journal.record(optimiser.steps, told)
+            if optimiser.steps % recipe.checkpoint == 0 or optimiser.steps == section.steps:
+                save(vae, optimiser, recipe, output)
+    settle_folder(output / "model")
 
 
-def _reconstruct(vae: AutoencoderKL, pictures: Tensor) -> tuple[Tensor, Tensor]:
-    posterior = vae.encode(pictures).latent_dist
-    divergence = (
-        0.5 * (posterior.mean.float() ** 2 + posterior.var.float() - 1 - posterior.logvar.float()).mean()
-    )
-    return vae.decode(posterior.sample()).sample, divergence
+def step(
+    vae: AutoencoderKL, optimiser: MasterAdamW, real: Tensor, recipe: AutoencoderRecipe
+) -> dict[str, float]:
+    """One step on pictures (B, 3, S, S); what it has to tell."""
+    with torch.autocast(real.device.type, dtype=torch.bfloat16):
+        posterior = vae.encode(real).latent_dist
+        made = vae.decode(posterior.sample()).sample.float()
+    mean, spread = posterior.mean.float(), posterior.logvar.float()
+    divergence = 0.5 * (mean**2 + spread.exp() - 1 - spread).mean()
+    grown = min(1.0, max(0, optimiser.steps - recipe.divergence_start) / recipe.divergence_ramp)
+    loss = reconstruction_loss(made, real) + recipe.divergence * grown * divergence
+    loss.backward()
+    optimiser.collect()
+    norm = optimiser.step()
+    error = (made.detach().clamp(-1, 1) - real).square().mean() / 4
+    return {
+        "loss": loss.item(),
+        "divergence": divergence.item(),
+        "psnr": -10 * float(error.log10()),
+        "gradient/norm": norm,
+        "lr": optimiser.rate,
+    }
 
 
-def _resume(output: Path) -> tuple[AutoencoderKL, dict[str, Any]]:
-    if not (output / "config.json").exists():
-        torch.manual_seed(0)
-        return create(), {"step": 0, "optimiser": None}
-    state = (
-        torch.load(output / "optimiser.pt", weights_only=True)
-        if (output / "optimiser.pt").exists()
-        else {"step": 0, "optimiser": None}
-    )
-    return AutoencoderKL.from_pretrained(output), state
-
-
-def _save(
-    vae: AutoencoderKL, optimiser: torch.optim.Optimizer, step: int, output: Path, pictures: Tensor
-) -> None:
-    shift, scale = latent_statistics(vae, pictures)
-    vae.register_to_config(shift_factor=shift, scaling_factor=scale)
-    vae.save_pretrained(output)
-    torch.save({"step": step, "optimiser": optimiser.state_dict()}, output / "optimiser.tmp")
-    (output / "optimiser.tmp").replace(output / "optimiser.pt")
-    log.info("saved at step %d: %s", step, json.dumps({"shift": shift, "scale": scale}))
+def save(vae: AutoencoderKL, optimiser: MasterAdamW, recipe: AutoencoderRecipe, output: Path) -> None:
+    """A checkpoint, and beside it the averaged weights with the statistics of their latents."""
+    tensors = optimiser.state_tensors() | {"random": {"torch": torch.get_rng_state()}}
+    save_checkpoint(output / "checkpoints", optimiser.steps, tensors, {"step": optimiser.steps}, keep=2)
+    with optimiser.averaged():
+        pictures = crops(recipe.seed + 1, 1, 128, recipe.crop, recipe.subjects)
+        shift, scale = latent_statistics(vae, pictures)
+        vae.register_to_config(shift_factor=shift, scaling_factor=scale)
+        publish_folder(output / "model", str(optimiser.steps), vae.save_pretrained)
 
 
 def main() -> None:
-    """`python -m mosaic.training.autoencoder --output DIR --minutes M`."""
+    """The command in this file's head."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("recipe", type=Path)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--steps", type=int, default=10**9)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--set", dest="overrides", metavar="section.key=value", action="append", default=[])
+    parser.add_argument("--resume", action="store_true")
     options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    train(options.output, options.minutes, options.steps, options.batch, options.rate)
+    try:
+        train(read_as(AutoencoderRecipe, options.recipe, options.overrides), options.output, options.resume)
+    except ValueError as error:
+        parser.exit(2, f"{error}\n")
 
 
 if __name__ == "__main__":

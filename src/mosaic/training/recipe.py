@@ -28,6 +28,9 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Kind = typing.TypeVar("Kind", bound=Section)
+
+
 class CreateSection(Section):
     """A new model folder in diffusers' FLUX layout (`mosaic.training.embedded`)."""
 
@@ -190,6 +193,11 @@ class Recipe(Section):
 
 def read_recipe(path: Path, overrides: typing.Sequence[str] = ()) -> Recipe:
     """The recipe in a TOML file after `section.key=value` overrides; ValueError says what to change."""
+    return read_as(Recipe, path, overrides)
+
+
+def read_as(kind: type[Kind], path: Path, overrides: typing.Sequence[str] = ()) -> Kind:
+    """As `read_recipe`, for another kind of recipe."""
     try:
         table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -198,15 +206,20 @@ def read_recipe(path: Path, overrides: typing.Sequence[str] = ()) -> Recipe:
         raise ValueError(f"the recipe {path} is not valid TOML: {error}.") from error
     for override in overrides:
         set_key(table, override)
-    return recipe_of(table, str(path))
+    return validated(kind, table, str(path))
 
 
 def recipe_of(table: dict[str, Any], name: str = "recipe") -> Recipe:
     """A validated recipe from nested tables."""
+    return validated(Recipe, table, name)
+
+
+def validated(kind: type[Kind], table: dict[str, Any], name: str) -> Kind:
+    """Tables as a recipe of a kind; ValueError names the first key that is wrong."""
     try:
-        return Recipe.model_validate(table)
+        return kind.model_validate(table)
     except ValidationError as error:
-        raise ValueError(f"{name}: {_sentence(error.errors()[0])}") from error
+        raise ValueError(f"{name}: {_sentence(error.errors()[0], kind)}") from error
 
 
 def set_key(table: dict[str, Any], override: str) -> None:
@@ -247,16 +260,16 @@ def _value(text: str) -> Any:
         return text
 
 
-def _sentence(error: ErrorDetails) -> str:
+def _sentence(error: ErrorDetails, kind: type[Section]) -> str:
     path = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        return f"unknown key {path}{_nearest(path)}"
+        return f"unknown key {path}{_nearest(path, kind)}"
     message = error["msg"].removeprefix("Value error, ").rstrip(".")
     return f"{path}: {message}." if path else f"{message}."
 
 
-def _nearest(path: str) -> str:
-    known = list(known_keys(Recipe))
+def _nearest(path: str, kind: type[Section]) -> str:
+    known = list(known_keys(kind))
     close = difflib.get_close_matches(path, known, n=1, cutoff=0.0)
     leaf = difflib.get_close_matches(
         path.rpartition(".")[2], [key.rpartition(".")[2] for key in known], n=1, cutoff=0.8
