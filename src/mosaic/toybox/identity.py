@@ -64,21 +64,21 @@ class Identity:
         share = int.from_bytes(hashlib.sha256(code).digest()[:4], "big") % 100
         return next(split for split, upto in _SHARES if share < upto)
 
-    @property
-    def looks(self) -> str:
-        """Words for the looks, as in "red", "yellow and blue stripes", "a pink hat", "a green disc"."""
-        return ", ".join(self.details())
-
     def details(self) -> list[str]:
         """The looks, one phrase an attribute that shows."""
         words = [f"{COLOURS[self.secondary]} limbs"]
         if self.pattern:
             words.append(f"{COLOURS[self.accent]} {PATTERNS[self.pattern]}")
         if self.accessory:
-            words.append(f"a {COLOURS[self.accessory_colour]} {ACCESSORIES[self.accessory]}")
+            words.append(with_article(f"{COLOURS[self.accessory_colour]} {ACCESSORIES[self.accessory]}"))
         if self.badge:
-            words.append(f"a {COLOURS[self.badge_colour]} {BADGES[self.badge]} badge")
+            words.append(with_article(f"{COLOURS[self.badge_colour]} {BADGES[self.badge]} badge"))
         return words
+
+
+def with_article(words: str) -> str:
+    """ "a red hat", "an orange hat"."""
+    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
 
 def random_identity(rng: np.random.Generator, split: Split = Split.TRAIN) -> Identity:

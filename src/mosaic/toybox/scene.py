@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from mosaic.toybox.identity import COLOURS, Split, random_identity
+from mosaic.toybox.identity import COLOURS, Split, random_identity, with_article
 from mosaic.toybox.species import NOUNS
 from mosaic.toybox.toy import Pose, Toy
 
@@ -169,8 +169,9 @@ def caption(scene: Scene, *, places: bool, detailed: bool) -> str:
 
 def _phrase(toy: Toy, detailed: bool) -> str:
     if not detailed:
-        return f"a {toy.species}"
-    return f"a {COLOURS[toy.identity.primary]} {toy.species} with {enumeration(toy.identity.details())}"
+        return with_article(toy.species)
+    looks = enumeration(toy.identity.details())
+    return with_article(f"{COLOURS[toy.identity.primary]} {toy.species} with {looks}")
 
 
 def enumeration(words: list[str]) -> str:
