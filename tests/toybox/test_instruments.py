@@ -290,7 +290,7 @@ def test_pasted_references_have_the_reference_s_pose(sheet: Exam) -> None:
 
 def test_mixed_up_references_leak(sheet: Exam) -> None:
     counts = score(controls.rotated(sheet.compositions), sheet)
-    assert total(counts, "leakage") >= 0.7 > 2 * total(counts, "leakage_chance")
+    assert total(counts, "leakage") >= 0.5 > 2 * total(counts, "leakage_chance")
 
 
 def test_nothing_is_found_where_nothing_is(sheet: Exam) -> None:

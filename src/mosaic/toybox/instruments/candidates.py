@@ -22,7 +22,7 @@ from mosaic.toybox.scene import Composition, Scene
 
 REFERENCE = 64  # pixels a side of the reference pictures that a question is about
 CANDIDATES, NEAR = 64, 16
-SHOWS = 8  # pixels
+SHOWS = 16  # pixels
 TRIES = 500
 POOL, SEED = 1024, 64
 _SLOT_OF = {name: slot for slot, name in COLOUR_OF.items()}

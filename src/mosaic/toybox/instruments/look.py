@@ -38,6 +38,8 @@ def squares(box: Tensor) -> Tensor:
 def crop(pictures: Tensor, which: Tensor, square: Tensor, size: int = CROP) -> Tensor:
     """Crops (N, C, size, size), crop n of picture which[n] of (B, C, H, W); edges are repeated outside."""
     _, channels, height, width = pictures.shape
+    if not len(square):
+        return torch.empty(0, channels, size, size)
     scale = torch.tensor([width, height], dtype=square.dtype)
     matrix = torch.zeros(len(square), 2, 3)
     matrix[:, 0, 0], matrix[:, 1, 1] = square[:, 2] / width, square[:, 2] / height

@@ -55,6 +55,7 @@ def _frozen(value: Any) -> Any:
 
 def make(recipe: Recipe, work: Path, vae: Path, output: Path) -> dict[str, object]:
     """Runs the stages that have not been run; returns the card of the frozen version."""
+    torch.manual_seed(recipe.seed)
     cache(work / "shots", recipe.scenes, recipe.seed)
     shots = load(work / "shots", recipe.scenes, recipe.seed)
     taught = recipe.scenes - recipe.held
@@ -111,7 +112,6 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     recipe = read_recipe(arguments.recipe)
     torch.set_num_threads(1)
-    torch.manual_seed(recipe.seed)
     print(json.dumps(make(recipe, arguments.work, arguments.vae, arguments.output), indent=1))
 
 

@@ -183,7 +183,8 @@ def score(pictures: Tensor, sheet: Exam, tools: Instruments | None = None) -> li
             f"{len(sheet.compositions)} scenes were asked for, {len(pictures)} pictures were given."
         )
     found = (tools or instruments()).look(pictures)
-    strangers = sheet.compositions[1:] + sheet.compositions[:1]
+    half = len(sheet.compositions) // 2
+    strangers = sheet.compositions[half:] + sheet.compositions[:half]
     return [
         judge(found.take(found.which == n), composition, asked, stranger)
         for n, (composition, asked, stranger) in enumerate(

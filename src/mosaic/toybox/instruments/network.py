@@ -85,10 +85,10 @@ class Detector(nn.Module):
 
 
 class Reader(nn.Module):
-    """Who a toy is, from a crop and its species: first which part each spot is and what colour, then the rest.
+    """Who a toy is, from a crop and its species: first what part and colour each spot is, then the rest.
 
     Colours: how much of every part is of a colour says whose colour it is, by one rule for all colours.
-    Shapes and yaw: from where the parts and the two body colours lie, and from features averaged over the parts.
+    Shapes and yaw: from where the parts and the two body colours lie, and from features averaged over parts.
     """
 
     def __init__(self, stem: int = 24, widths: tuple[int, ...] = (40, 64, 96), out: int = 48) -> None:

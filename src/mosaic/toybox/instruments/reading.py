@@ -82,9 +82,8 @@ class Instruments:
 
     def read(self, seen: Tensor, which: Tensor, box: Tensor, species: Tensor) -> dict[str, Tensor]:
         """Log-probabilities of attributes and yaw, for boxes (N, 4) in pictures (B, 3, 128, 128)."""
-        logits = self.reader(crop(seen, which, squares(box)), species)
-        heat = self.settings.temperatures
-        return {name: (v / heat.get(name, 1.0)).log_softmax(1) for name, v in logits.items() if name in NAMES}
+        logits, heat = self.reader(crop(seen, which, squares(box)), species), self.settings.temperatures
+        return {name: (logits[name] / heat.get(name, 1.0)).log_softmax(1) for name in NAMES}
 
 
 @lru_cache(maxsize=1)

@@ -40,19 +40,21 @@ class Lesson:
 
 
 class Lessons:
-    """Draws batches from shots; a third of them from `others`, the first scenes after a round trip."""
+    """Draws batches from shots; a quarter of them from `others`, the first scenes after a round trip."""
 
     def __init__(self, shots: Shots, others: NDArray[np.uint8] | None, seed: int) -> None:
         found = [boxes(slots, shots.species.shape[1]) for slots in shots.slots]
         self.shots, self.others = shots, others
         self.boxes, self.areas = np.stack([box for box, _ in found]), np.stack([area for _, area in found])
+        chances = (shots.species >= 0).sum(1) ** -0.5  # so that large toys are not too rare
+        self.chances = chances / chances.sum()
         self.random, self.numbers = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
 
     def draw(self, batch: int) -> Lesson:
         """A batch of random scenes, worn, with crops a little off as the detector's are."""
-        which = self.numbers.integers(len(self.shots.pictures), size=batch)
+        which = self.numbers.choice(len(self.chances), size=batch, p=self.chances)
         if self.others is not None:
-            count = batch // 3
+            count = batch // 4
             which[:count] = self.numbers.integers(len(self.others), size=count)
         pictures = self.shots.pictures[which]
         if self.others is not None:

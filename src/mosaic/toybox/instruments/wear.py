@@ -9,7 +9,7 @@ from torch.nn.functional import conv2d, interpolate, pad
 
 
 def wear(pictures: Tensor, random: torch.Generator) -> Tensor:
-    """Pictures (B, 3, H, W) in [0, 1], each worn in its own way; about a quarter stay nearly as they are."""
+    """Pictures (B, 3, H, W) in [0, 1], each worn in its own way; many stay nearly as they are."""
     batch = len(pictures)
 
     def chosen(share: float) -> Tensor:
@@ -17,14 +17,12 @@ def wear(pictures: Tensor, random: torch.Generator) -> Tensor:
 
     worn = torch.where(chosen(0.7), _cast(pictures, random), pictures)
     worn = torch.where(
-        chosen(0.4), blur(worn, 0.3 + 1.2 * float(torch.rand((), generator=random)) ** 2), worn
+        chosen(0.3), blur(worn, 0.3 + 1.2 * float(torch.rand((), generator=random)) ** 2), worn
     )
-    worn = torch.where(
-        chosen(0.25), _coarse(worn, 0.6 + 0.35 * float(torch.rand((), generator=random))), worn
-    )
+    worn = torch.where(chosen(0.2), _coarse(worn, 0.6 + 0.35 * float(torch.rand((), generator=random))), worn)
     strength = 0.05 * torch.rand(batch, 1, 1, 1, generator=random)
     noise = torch.randn(worn.shape, generator=random) * strength
-    return torch.where(chosen(0.4), worn + noise, worn).clamp(0, 1)
+    return torch.where(chosen(0.3), worn + noise, worn).clamp(0, 1)
 
 
 def _cast(pictures: Tensor, random: torch.Generator) -> Tensor:
