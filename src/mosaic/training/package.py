@@ -37,6 +37,10 @@ def package(
     shutil.copytree(base, partial, ignore=shutil.ignore_patterns("optimiser*", "*.partial"))
     for path in partial.rglob("*.safetensors"):
         halve(path, path, {})
+    for path in partial.glob("*/config.json"):  # where it was loaded from is nobody's business
+        config = json.loads(path.read_text())
+        config.pop("_name_or_path", None)
+        path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     if lora is not None:
         halve(lora, partial / "lora.safetensors", {"base": name, "commit": commit})
     if defaults:
