@@ -154,13 +154,18 @@ class Reader(nn.Module):
 
 def _coordinates(maps: Tensor) -> Tensor:
     """Rows and columns (N, 2, h, w) in −1..1."""
+    return _axes(maps).expand(len(maps), -1, -1, -1)
+
+
+def _axes(maps: Tensor) -> Tensor:
+    """Rows and columns (2, h, w) in −1..1 of maps (N, …, h, w); N may be 0, where nothing was found."""
     y, x = (torch.linspace(-1, 1, n, device=maps.device) for n in maps.shape[-2:])
-    return torch.stack(torch.meshgrid(y, x, indexing="ij")).expand(len(maps), -1, -1, -1)
+    return torch.stack(torch.meshgrid(y, x, indexing="ij"))
 
 
 def _under(maps: Tensor, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Under maps (N, S, h, w) in 0..1: mean features (N, S, C), log size (N, S, 1), moments (N, S, 5)."""
-    y, x = _coordinates(maps[:1])[0]
+    y, x = _axes(maps)
     moments = torch.stack([x, y, x * x, y * y, x * y]).flatten(1)  # (5, cells)
     maps = maps.flatten(2)
     mass = maps.sum(-1, keepdim=True) + 0.5
