@@ -42,6 +42,7 @@ format: $(INSTALLED)
 pictures: demo
 	mkdir -p docs/pictures
 	cp demo/sheet.png docs/pictures/demo-sheet.png
+	cp demo/attention/looks.png docs/pictures/demo-attention.png
 	$(BIN)/python examples/toybox_pictures.py docs/pictures
 
 clean:
