@@ -253,12 +253,12 @@ def _shade(
     facing = normalize((inverse[:, :, :3].mT @ facing[..., None])[..., 0], dim=-1)
     glow = 0.62 + 0.36 * (facing * light).sum(-1).clamp(min=0) + 0.08 * facing[:, 2]
     rest = (parts.rest[part] @ _homogeneous(local)[..., None])[..., 0]
-    painted = _painted(parts.pattern[part], rest)[:, None]
+    painted = pattern_shows(parts.pattern[part], rest)[:, None]
     colour = torch.where(painted, parts.pattern_rgb[part], parts.rgb[part])
     return local, (colour * glow[:, None]).clamp(0, 1)
 
 
-def _painted(pattern: Tensor, point: Tensor) -> Tensor:
+def pattern_shows(pattern: Tensor, point: Tensor) -> Tensor:
     """Whether the pattern's colour shows at toy-frame points (F, 3); patterns as in `identity.PATTERNS`."""
     x, _, z = point.unbind(-1)
     cell = point / 0.26

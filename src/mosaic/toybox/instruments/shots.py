@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mosaic.toybox.batches import generator
 from mosaic.toybox.identity import COLOURS, PALETTE, Identity, Split
-from mosaic.toybox.render import FINE, Render, _painted, render
+from mosaic.toybox.render import FINE, Render, pattern_shows, render
 from mosaic.toybox.scene import MOST_TOYS, Scene, compose
 from mosaic.toybox.species import NOUNS
 from mosaic.toybox.toy import Toy, model
@@ -77,7 +77,7 @@ def slot_map(scenes: Sequence[Scene], shot: Render, pattern: int | None = None) 
     rest = (frame[:, :, :3] @ local[..., None])[..., 0] + frame[:, :, 3]
     slot = slots.to(part.device)[which].long()
     worn = shot.parts.pattern[which] if pattern is None else pattern * (slot == Slot.PRIMARY)
-    slot = torch.where(_painted(worn, rest), int(Slot.ACCENT), slot)
+    slot = torch.where(pattern_shows(worn, rest), int(Slot.ACCENT), slot)
     result = torch.full(part.shape, NOTHING, dtype=torch.uint8, device=part.device)
     result[shown] = (8 * toy[shown] + slot).to(torch.uint8)
     return result
