@@ -24,6 +24,4 @@ for k in (1, 2, 3, 4, 6, 8):
     there = target.picture[(found.sample, *at(found.there))].float()
     hue = (normalize(here + 1, dim=-1) - normalize(there + 1, dim=-1)).norm(dim=-1) < 0.1
     apart = (here - there).abs().mean(-1).median()
-    print(
-        f"K = {k}: {len(hue)} pixels, hue {hue.float().mean():.3f}, median apart {apart:.1f} of 255"
-    )
+    print(f"K = {k}: {len(hue)} pixels, hue {hue.float().mean():.3f}, median apart {apart:.1f} of 255")
