@@ -5,6 +5,7 @@ from typing import Final
 
 import numpy as np
 
+from mosaic.toybox.framing import fit, outline
 from mosaic.toybox.identity import COLOURS, Split, random_identity, with_article
 from mosaic.toybox.species import NOUNS
 from mosaic.toybox.toy import Pose, Toy
@@ -32,6 +33,7 @@ _ROWS: Final[dict[int, tuple[tuple[str, float, float], ...]]] = {
     8: (("at the back far left", -1.5, -0.75), ("at the back left", -0.5, -0.8), ("at the back right", 0.5, -0.8), ("at the back far right", 1.5, -0.75), ("at the front far left", -1.5, 0.75), ("at the front left", -0.5, 0.8), ("at the front right", 0.5, 0.8), ("at the front far right", 1.5, 0.75)),
 }  # fmt: skip
 MOST_TOYS: Final = max(_ROWS)
+FILL: Final = 0.9  # of a reference picture that its toy takes, as the released preparation leaves it
 _SPACING: Final = 1.12
 _WIDTH: Final = {
     0: 2.4,
@@ -146,15 +148,17 @@ def _camera(rng: np.random.Generator, subjects: int) -> Camera:
 def portrait_scene(
     toy: Toy, rng: np.random.Generator, away_from: float | None = None, least: float = 15.0
 ) -> Scene:
-    """One toy alone on white, turned at least `least` degrees from `away_from`."""
+    """One toy alone on white, turned at least `least` degrees from `away_from`; it fills `FILL` of the picture."""
     yaw = float(rng.uniform(-45, 45))
     while away_from is not None and abs(yaw - away_from) < least:
         yaw = float(rng.uniform(-45, 45))
     limbs = (float(rng.uniform(-10, 30)), float(rng.uniform(-10, 30)), float(rng.uniform(-8, 8)))
     lift, distance = np.radians(rng.uniform(8, 24)), 9.0
     eye = (0.0, distance * float(np.cos(lift)), 0.55 + distance * float(np.sin(lift)))
-    camera = Camera(eye=eye, aim=(0.0, 0.0, 0.55), focal=distance / 0.85)
-    return Scene(toys=(toy,), poses=(Pose(yaw=yaw, limbs=limbs),), camera=camera, light=_light(rng))
+    pose = Pose(yaw=yaw, limbs=limbs)
+    aim, focal = fit(outline(toy, pose), np.array(eye), FILL)
+    camera = Camera(eye=eye, aim=(float(aim[0]), float(aim[1]), float(aim[2])), focal=focal)
+    return Scene(toys=(toy,), poses=(pose,), camera=camera, light=_light(rng))
 
 
 def caption(scene: Scene, *, places: bool, detailed: bool) -> str:

@@ -8,6 +8,7 @@ Letters: B crops of S × S pixels.
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 from diffusers import AutoencoderKL
@@ -26,6 +27,7 @@ class AutoencoderRecipe(Section):
 
     seed: Natural = 0
     start: str = ""  # folder of an autoencoder to go on from; "": a new one
+    parts: Literal["all", "decoder"] = "all"  # "decoder": latents, and what was trained on them, stay valid
     crop: Count = 64  # S, pixels
     subjects: tuple[Count, ...] = (1, 2, 3, 4, 6, 8)  # toys of the scenes, in turn
     widths: tuple[Count, ...] = (32, 48, 64, 96)  # channels at each of the four sizes
@@ -102,7 +104,9 @@ def train(recipe: AutoencoderRecipe, output: Path, resume: bool = False) -> None
     output.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
     vae = AutoencoderKL.from_pretrained(recipe.start) if recipe.start else create(recipe.widths)
-    optimiser = MasterAdamW(dict(vae.train().named_parameters()), recipe.optimiser)
+    vae.float().train().encoder.requires_grad_(recipe.parts == "all")
+    trained = {name: weight for name, weight in vae.named_parameters() if weight.requires_grad}
+    optimiser = MasterAdamW(trained, recipe.optimiser)
     if found:
         tensors, facts = load_checkpoint(found[-1])
         torch.set_rng_state(tensors.pop("random")["torch"])
@@ -148,9 +152,10 @@ def save(vae: AutoencoderKL, optimiser: MasterAdamW, recipe: AutoencoderRecipe, 
     tensors = optimiser.state_tensors() | {"random": {"torch": torch.get_rng_state()}}
     save_checkpoint(output / "checkpoints", optimiser.steps, tensors, {"step": optimiser.steps}, keep=2)
     with optimiser.averaged():
-        pictures = crops(recipe.seed + 1, 1, 128, recipe.crop, recipe.subjects)
-        shift, scale = latent_statistics(vae, pictures)
-        vae.register_to_config(shift_factor=shift, scaling_factor=scale)
+        if recipe.parts == "all":
+            pictures = crops(recipe.seed + 1, 1, 128, recipe.crop, recipe.subjects)
+            shift, scale = latent_statistics(vae, pictures)
+            vae.register_to_config(shift_factor=shift, scaling_factor=scale)
         publish_folder(output / "model", str(optimiser.steps), vae.save_pretrained)
 
 

@@ -22,6 +22,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -99,12 +100,22 @@ def prepare_latents(
 
 def description(data: DataSection, vae: Path) -> dict[str, Any]:
     """What the latents of a cache depend on."""
-    weights = sorted(vae.glob("*.safetensors"))
-    if not weights:
-        raise ValueError(f"there is no autoencoder in {vae}: no .safetensors file.")
     keep = ("source", "seed", "size", "reference_size", "shard", "posterior", "encoder_dtype")
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in weights)).hexdigest()[:16]
-    return {name: getattr(data, name) for name in keep} | {"vae": digest}
+    return {name: getattr(data, name) for name in keep} | {"encoder": encoder_digest(vae)}
+
+
+def encoder_digest(vae: Path) -> str:
+    """Sixteen characters that tell an autoencoder's encoder; latents do not depend on its decoder."""
+    digest, found = hashlib.sha256(), False
+    for path in sorted(vae.glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            for name in sorted(name for name in file.keys() if name.startswith("encoder.")):  # noqa: SIM118
+                digest.update(name.encode())
+                digest.update(file.get_tensor(name).to(torch.bfloat16).view(torch.int16).numpy().tobytes())
+                found = True
+    if not found:
+        raise ValueError(f"there is no autoencoder in {vae}: no .safetensors file with an encoder.")
+    return digest.hexdigest()[:16]
 
 
 def write_shard(
