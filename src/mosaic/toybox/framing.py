@@ -45,7 +45,7 @@ def outline(toy: Toy, pose: Pose) -> FloatArray:
 
 
 def fit(points: FloatArray, eye: FloatArray, fill: float) -> tuple[FloatArray, float]:
-    """(aim, focal) of a camera at `eye`: the points centred, the longer side of their box `fill` of a picture.
+    """(aim, focal) of a camera at `eye`: points centred, the longer side of their box `fill` of the picture.
 
     `focal` is in half picture heights, as in `Camera`.
     """
