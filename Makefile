@@ -25,7 +25,7 @@ demo: $(INSTALLED)
 	$(BIN)/python examples/demo.py sheet demo
 
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PYTEST_WORKERS) -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PYTEST_WORKERS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

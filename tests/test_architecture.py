@@ -20,7 +20,7 @@ EVERYTHING = SOURCES + sorted(
 )
 
 # room → rooms it may import. A new room starts here.
-VALUES = {"errors", "geometry", "sample", "pictures"}
+VALUES = {"errors", "geometry", "keys", "sample", "pictures"}
 MODEL = VALUES | {"model"}
 NUMBERS = MODEL | {"objectives", "sampling"}
 WORLD = VALUES | {"data", "toybox"}
@@ -30,6 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "mosaic": {"pipeline", "sample"},  # the package itself, lazily
     "errors": set(),
     "geometry": {"errors"},
+    "keys": {"errors"},
     "sample": {"errors", "geometry"},
     "pictures": {"errors", "geometry", "sample"},
     "data": VALUES,

@@ -20,6 +20,9 @@ SURFACE = {
     "encode": "reference --model --lora --cutout --canvas --output",
     "toybox": "--samples --subjects --seed --size --output",
     "train": "recipe --set --resume --output",
+    "curate": "recipe --output --only --ray-address --set",
+    "inspect": "data --output --samples",
+    "plan": "recipe --set --gpu --utilisation --json",
 }
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from mosaic.cli import run
 from mosaic.generate import GenerateOptions, generate, mentions, options_of
+from mosaic.model import quantize
 from mosaic.pictures import file_hash, read_recipe
 from mosaic.pipeline import loading, memory
 
@@ -311,7 +312,7 @@ def test_the_hub_says_no(name: str, told: str) -> None:
 
 def test_a_missing_package_is_named() -> None:
     with pytest.raises(ValueError, match="pip install nothing_of_this_name"):
-        loading.package_for("int8", "nothing_of_this_name.inside")
+        quantize.package_for("--quantize int8", "nothing_of_this_name.inside")
 
 
 @pytest.mark.parametrize("wrong", [{"count": 0}, {"seed": -1}, {"cutout": "yes"}, {"size": (10, 16)}])

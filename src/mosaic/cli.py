@@ -226,5 +226,67 @@ def train(
     train_recipe(recipe=recipe, output=output, overrides=list(overrides or ()), resume=resume)
 
 
+@app.command()
+def curate(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE.toml")],
+    output: Folder,
+    only: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STAGE",
+            help="Run import, prompts, paint, judge, segment, refer, correspond or pack alone.",
+        ),
+    ] = None,
+    ray_address: Annotated[
+        str | None, typer.Option(metavar="A", help="Of a running Ray cluster; default: Ray on this machine.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="section.key=value", help="Change a value of the recipe; repeatable."),
+    ] = None,
+) -> None:
+    """Build a dataset as a recipe says; run again to go on where it stopped."""
+    from mosaic.curation.run import curate as curate_recipe
+
+    curate_recipe(recipe, output, only=only, ray_address=ray_address, overrides=list(overrides or ()))
+
+
+@app.command()
+def inspect(
+    data: Annotated[Path, typer.Argument(metavar="DIR_OR_SHARD", help="A folder of shards, or one .tar.")],
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The page; default: samples.html beside the shards.")
+    ] = None,
+    samples: Annotated[int, typer.Option(metavar="N", min=1, help="How many are shown.")] = 24,
+) -> None:
+    """What is in a dataset: counts, and a page of samples with their points as lines."""
+    from mosaic.curation.inspecting import inspect as inspect_data
+
+    inspect_data(data, output, samples)
+
+
+@app.command()
+def plan(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE.toml")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="section.key=value", help="Change a value of the recipe; repeatable."),
+    ] = None,
+    gpu: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="H100, 4090, …; cpu measures this one. Default: all of the table."),
+    ] = None,
+    utilisation: Annotated[
+        float,
+        typer.Option(metavar="U", min=0, max=1, callback=_finite, help="Share of the peak rate reached."),
+    ] = 0.4,
+    as_json: Annotated[bool, typer.Option("--json", help="Numbers for a program.")] = False,
+) -> None:
+    """What memory, time and disk a recipe takes, before it runs."""
+    from mosaic.training.plan import plan_recipe, show
+
+    show(plan_recipe(recipe, list(overrides or ()), gpu, utilisation), as_json)
+
+
 if __name__ == "__main__":
     main()

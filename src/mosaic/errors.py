@@ -6,6 +6,7 @@ EXTRAS = {
     "pyarrow": "curate",
     "ray": "curate",
     "tensorboard": "train",
+    "torchao": "bits",
     "torchmetrics": "evaluate",
 }
 

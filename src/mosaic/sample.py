@@ -76,6 +76,12 @@ class Correspondence:
     def __len__(self) -> int:
         return self.confidence.size
 
+    def chosen(self, which: NDArray[np.generic]) -> Correspondence:
+        """Some of the pairs: bool (P,), or indices."""
+        return Correspondence(
+            reference=self.reference[which], target=self.target[which], confidence=self.confidence[which]
+        )
+
     def placed(self, reference: Placement | None = None, target: Placement | None = None) -> Correspondence:
         """The points moved with their pictures; a pair with an end that leaves its picture is dropped."""
         ends, shown = [self.reference, self.target], np.ones(len(self), bool)
@@ -188,6 +194,18 @@ class Sample:
         owner = self._owner_of_tokens(grid, pairs)
         kept = zip(pairs, self.subject_indices, strict=True)
         return _padded([tuple(column[owner[v] == i] for column in (u, v, c)) for (u, v, c), i in kept])
+
+    def disjoint(self, grid: Grid | None = None) -> Sample:
+        """Without the points `points_on` leaves out for eq. 2: a target token is one subject's."""
+        grid = grid or Grid.of_pixels(*self.size)
+        ends = [token_of(points.target, grid) for points in self.correspondences]
+        pairs = [(v, v, points.confidence) for v, points in zip(ends, self.correspondences, strict=True)]
+        owner = self._owner_of_tokens(grid, pairs)
+        kept = [owner[v] == i for v, i in zip(ends, self.subject_indices, strict=True)]
+        return replace(
+            self,
+            correspondences=tuple(p.chosen(k) for p, k in zip(self.correspondences, kept, strict=True)),
+        )
 
     def _owner_of_tokens(self, grid: Grid, pairs: Sequence[tuple[Tokens, Tokens, Floats]]) -> Tokens:
         """Which subject may supervise each target token (eq. 2): (T,), −1 for none."""

@@ -187,6 +187,15 @@ def test_portraits_are_the_same_twice_and_leave_a_white_border() -> None:
     assert (first == second).all() and (first[~mask][:96] > 250).all() and 0.05 < mask.mean() < 0.7
 
 
+@pytest.mark.parametrize("species", NOUNS)
+def test_a_portrait_fills_its_picture_as_the_released_canvas_would(species: str) -> None:
+    for seed in range(3):
+        _, mask = portrait(species, seed, 200)
+        (top, bottom), (left, right) = (np.flatnonzero(mask.any(axis))[[0, -1]] for axis in (1, 0))
+        assert max(bottom - top, right - left) + 1 == pytest.approx(0.9 * 200, abs=4)
+        assert top + bottom == pytest.approx(199, abs=5) and left + right == pytest.approx(199, abs=5)
+
+
 def test_models_are_shared_and_finite() -> None:
     toy = Toy(species="robot", identity=random_identity(np.random.default_rng(0)))
     assert model(toy) is model(toy) and np.isfinite(model(toy).frame).all()

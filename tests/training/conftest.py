@@ -4,11 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from mosaic.training.recipe import Recipe, recipe_of
 
-from .fake_world import TINY, WORDS
+from .fake_world import TINY, write_start
 
 
 @pytest.fixture
@@ -27,16 +26,4 @@ def tiny_recipe() -> Any:
 @pytest.fixture(scope="session")
 def tiny_start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random model folder with weights of every kind, so that no gradient is zero by construction."""
-    from mosaic.model.transformer import MosaicTransformer
-    from mosaic.training.embedded import create_model_folder
-    from mosaic.training.recipe import CreateSection
-
-    folder = tmp_path_factory.mktemp("start")
-    create_model_folder(folder, CreateSection(**TINY["model"]["create"]), WORDS)
-    transformer = MosaicTransformer.from_pretrained(folder / "transformer")
-    torch.manual_seed(0)
-    for parameter in transformer.parameters():
-        if parameter.ndim == 2:
-            torch.nn.init.normal_(parameter, std=0.1)
-    transformer.save_pretrained(folder / "transformer")
-    return folder
+    return write_start(tmp_path_factory.mktemp("start"))

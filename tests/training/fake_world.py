@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -75,3 +76,19 @@ TINY: dict[str, Any] = {
     "optimiser": {"lr": 1e-3, "steps": 6, "batch": 2},
     "output": {"log": 1, "checkpoint": 2},
 }
+
+
+def write_start(folder: Path) -> Path:
+    """A random model folder with weights of every kind, so that no gradient is zero by construction."""
+    from mosaic.model.transformer import MosaicTransformer
+    from mosaic.training.embedded import create_model_folder
+    from mosaic.training.recipe import CreateSection
+
+    create_model_folder(folder, CreateSection(**TINY["model"]["create"]), WORDS)
+    transformer = MosaicTransformer.from_pretrained(folder / "transformer")
+    torch.manual_seed(0)
+    for parameter in transformer.parameters():
+        if parameter.ndim == 2:
+            torch.nn.init.normal_(parameter, std=0.1)
+    transformer.save_pretrained(folder / "transformer")
+    return folder

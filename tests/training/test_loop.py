@@ -11,9 +11,12 @@ import torch
 from safetensors.torch import load_file
 
 from mosaic.training import run as loop_room
+from mosaic.training import saving
+from mosaic.training.latents import prepare_latents
 from mosaic.training.recipe import Recipe
 from mosaic.training.run import train_recipe
 from mosaic.training.state import checkpoints
+from mosaic.training.stream import LatentStream
 
 from .fake_world import fake_batches
 
@@ -251,7 +254,7 @@ def test_a_kill_before_the_final_files_is_made_good(
     def killed(_: Any) -> None:
         raise Killed
 
-    monkeypatch.setattr(loop_room, "publish", killed)
+    monkeypatch.setattr(saving, "publish", killed)
     with pytest.raises(Killed):
         go(recipe, tmp_path)
     monkeypatch.undo()
@@ -270,3 +273,35 @@ def test_pictures_are_drawn_and_change_nothing(tiny_recipe: Any, tiny_start: Pat
         "step-00000003.png",
         "step-00000006.png",
     ]
+
+
+def test_a_validation_sees_the_average_and_is_logged(
+    tiny_recipe: Any, tiny_start: Path, tmp_path: Path
+) -> None:
+    recipe = tiny_recipe(model={"base": str(tiny_start)}, output={"checkpoint": 6, "log": 6, "validation": 2})
+    seen = []
+
+    def validate(run: loop_room.Run) -> dict[str, float]:
+        name, parameter = next(iter(run.model.trained.items()))
+        assert torch.equal(parameter, run.optimiser.average[name])
+        seen.append(run.step)
+        return {"identity": run.step / 10}
+
+    log = go(recipe, tmp_path / "run", validate=validate)
+    assert seen == [2, 4, 6]
+    assert [r["validation/identity"] for r in log if "validation/identity" in r] == [0.2, 0.4, 0.6]
+
+
+def test_processes_share_each_batch_in_order(tiny_recipe: Any, tiny_start: Path, tmp_path: Path) -> None:
+    data = tiny_recipe(data={"detailed": 0.5, "samples": 8, "shard": 4}).data
+    prepare_latents(tmp_path, data, tiny_start / "vae", fake_batches)
+    whole = LatentStream(tmp_path, data, 6, seed=3)
+    for world in (2, 3):
+        parts = [LatentStream(tmp_path, data, 6 // world, 3, rank, world) for rank in range(world)]
+        whole.load_state_dict({"drawn": 0, "taken": {}})
+        for _ in range(7):
+            one, shares = next(whole), [next(part) for part in parts]
+            assert one.captions == [caption for share in shares for caption in share.captions]
+            for name in ("target", "points_reference", "points_valid", "subjects"):
+                assert torch.equal(getattr(one, name), torch.cat([getattr(share, name) for share in shares]))
+        assert all(part.state_dict() == whole.state_dict() for part in parts)

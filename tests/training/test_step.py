@@ -88,7 +88,7 @@ def test_md_over_all_rows_keeps_the_points_of_sca(started: Any) -> None:
 def test_dropout_has_the_shares_of_the_recipe() -> None:
     dropout, counts = Dropout(references=0.2, text=0.1, both=0.15), {"shown": 0, "silent": 0, "both": 0}
     for step in range(4000):
-        shown, captions = drop(["x"], dropout, seeded(1, step))
+        shown, captions = drop(["x"], dropout, seeded(1, step), [seeded(1, step, 0, 1)])
         counts["shown"] += shown
         counts["silent"] += captions == [""]
         counts["both"] += not shown and captions == [""]

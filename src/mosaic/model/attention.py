@@ -20,6 +20,7 @@ from mosaic.model.layout import TokenLayout, Visibility
 Direction = Literal["ref_to_target", "target_to_ref"]
 Rotary = tuple[Tensor, Tensor]  # cosines and sines, float32 (L, D), each value twice in a row
 CHUNK = 1 << 26  # logits of probe rows held at a time
+LOG_FLOOR = 1e-9  # added under the logarithm of a probability
 
 
 # ---------------------------------------------------------------- backends
@@ -113,11 +114,11 @@ def _prepend(main: Tensor, own: Tensor) -> Tensor:
 
 
 def rotate(x: Tensor, rotary: Rotary) -> Tensor:
-    """Rotary positions in float32, on neighbouring pairs of channels: x (B, L, H, D), cos and sin (L, D)."""
+    """Rotary positions, in float32 at least, on neighbouring channels: x (B, L, H, D), cos and sin (L, D)."""
     cos, sin = (table[:, None, :] for table in rotary)
     even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)
     turned = torch.stack([-odd, even], dim=-1).flatten(-2)
-    return (x.float() * cos + turned.float() * sin).to(x.dtype)
+    return (_full(x) * cos + _full(turned) * sin).to(x.dtype)
 
 
 # ---------------------------------------------------------------- probe
@@ -132,12 +133,20 @@ class Probe:
     Rows of padding are the caller's to leave out: any token of the grid, 0 say, stands in for it.
     blocks: which blocks to average: "all", "double" (the release) or indices, double blocks first.
     per_block: give the rows of each chosen block as well.
+    average: what is averaged over blocks: the "probabilities" of eq. 8, or their "logarithms" (the rows are
+    then geometric means, which sum to less than 1).
+    heads: "mean" of one softmax a head over its own width, or "joint": one softmax of the whole width.
+    support: what the softmax runs over: the row's own "columns" (eq. 8), or all tokens that are "visible" to
+    its token, as in the attention itself (the sub-matrix of eq. 7's).
     """
 
     tokens: Tensor
     blocks: Literal["all", "double"] | tuple[int, ...] = "all"
     direction: Direction = "ref_to_target"
     per_block: bool = False
+    average: Literal["probabilities", "logarithms"] = "probabilities"
+    heads: Literal["mean", "joint"] = "mean"
+    support: Literal["columns", "visible"] = "columns"
 
     def chosen(self, double: int, single: int) -> frozenset[int]:
         """Indices of the blocks to read. ValueError for one the model does not have."""
@@ -156,10 +165,12 @@ class ProbePlan(NamedTuple):
 
     queries: Tensor  # long (B, K·P), packed token of each row
     keys: tuple[int, int]  # packed columns
+    joint: bool = False  # one softmax for all heads
+    sees: Tensor | None = None  # bool (K·P, L), for a softmax over all that is visible
 
     @classmethod
     def of(cls, probe: Probe, layout: TokenLayout) -> ProbePlan:
-        """ValueError for tokens that are not (B, K, P) or lie beyond their grid."""
+        """ValueError for tokens that are not (B, K, P) or lie beyond their grid, for columns out of sight."""
         tokens, k = probe.tokens, len(layout.references)
         if tokens.ndim != 3 or tokens.shape[1] != k or not k:
             shape = tuple(tokens.shape)
@@ -178,28 +189,58 @@ class ProbePlan(NamedTuple):
         on_cpu = tokens.device.type == "cpu"  # elsewhere the check would wait for the device
         if on_cpu and bool(((tokens < 0) | (tokens >= size)).any()):
             raise ValueError(f"Probe tokens must lie on their grids, of {list(sizes)} tokens.")
-        return cls(queries=(tokens + start).flatten(1), keys=(keys.start, keys.stop))
+        sees = _visible(probe, layout).to(tokens.device) if probe.support == "visible" else None
+        return cls((tokens + start).flatten(1), (keys.start, keys.stop), probe.heads == "joint", sees)
+
+
+def _visible(probe: Probe, layout: TokenLayout) -> Tensor:
+    """Which packed tokens the token of each probe row attends to: bool (K·P, L)."""
+    references, points = probe.tokens.shape[1:]
+    sees = torch.ones(references, points, layout.length, dtype=torch.bool)
+    if probe.direction == "ref_to_target" and layout.visibility is not Visibility.FULL:
+        if layout.visibility is Visibility.ISOLATED:
+            raise ValueError('Isolated references do not see the target: probe them with support "columns".')
+        sees[..., layout.main :] = False
+        for k, span in enumerate(layout.reference_spans):
+            sees[k, :, span.slice] = True
+    return sees.flatten(0, 1)
 
 
 def attention_rows(q: Tensor, k: Tensor, plan: ProbePlan) -> Tensor:
-    """Softmax over the plan's key columns at its query tokens, mean over heads: float32 (B, K·P, T).
+    """Softmax over the plan's columns, or all that is visible, at its query tokens: (B, K·P, T).
 
-    q and k (B, L, H, D) after QK-norm and rotary positions. The other rows of the map are never computed.
+    In float32 at least. q and k (B, L, H, D) after QK-norm and rotary positions. The other rows of the map
+    are never computed.
     """
     batch, length = q.shape[:2]
     flat = plan.queries + length * torch.arange(batch, device=q.device)[:, None]
     rows = q.flatten(0, 1).index_select(0, flat.flatten()).unflatten(0, flat.shape)  # (B, K·P, H, D)
-    keys = k[:, plan.keys[0] : plan.keys[1]]
+    keys = k[:, slice(*plan.keys)] if plan.sees is None else k
     step = max(1, CHUNK // (batch * q.shape[2] * keys.shape[1]))
     if rows.shape[1] <= step:
-        return _head_mean(rows, keys)
-    parts = (checkpoint(_head_mean, part, keys, use_reentrant=False) for part in rows.split(step, dim=1))
+        return _probabilities(rows, keys, plan, plan.sees)
+    masks = [None] * len(rows.split(step, dim=1)) if plan.sees is None else plan.sees.split(step)
+    parts = (
+        checkpoint(_probabilities, part, keys, plan, mask, use_reentrant=False)
+        for part, mask in zip(rows.split(step, dim=1), masks, strict=True)
+    )
     return torch.cat(list(parts), dim=1)
 
 
-def _head_mean(rows: Tensor, keys: Tensor) -> Tensor:
+def _probabilities(rows: Tensor, keys: Tensor, plan: ProbePlan, sees: Tensor | None) -> Tensor:
+    """rows (B, Q, H, D), keys (B, columns, H, D), sees (Q, columns) → (B, Q, T), mean over heads."""
     logits = torch.einsum("bqhd,bkhd->bhqk", rows * rows.shape[-1] ** -0.5, keys)
-    return logits.float().softmax(dim=-1).mean(dim=1)
+    if plan.joint:
+        logits = logits.sum(dim=1, keepdim=True) * rows.shape[2] ** -0.5
+    if sees is None:
+        return _full(logits).softmax(dim=-1).mean(dim=1)
+    seen = _full(logits).masked_fill(~sees, -torch.inf).softmax(dim=-1).mean(dim=1)
+    return seen[..., slice(*plan.keys)]
+
+
+def _full(x: Tensor) -> Tensor:
+    """In float32, or in float64 if it is."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -208,6 +249,7 @@ class RowMean:
 
     blocks: frozenset[int]
     keep: bool = False
+    logarithms: bool = False  # average these: the mean is geometric
     total: Tensor | None = None
     kept: list[Tensor] = field(default_factory=list)
 
@@ -215,12 +257,16 @@ class RowMean:
         """What a block returned, (B, K·P, T) or nothing."""
         if rows is None:
             return
-        self.total = rows if self.total is None else self.total + rows
+        part = (rows + LOG_FLOOR).log() if self.logarithms else rows
+        self.total = part if self.total is None else self.total + part
         self.kept += [rows] if self.keep else []
 
     def mean(self, references: int) -> Tensor | None:
         """(B, K, P, T)."""
-        return None if self.total is None else (self.total / len(self.blocks)).unflatten(1, (references, -1))
+        if self.total is None:
+            return None
+        mean = self.total / len(self.blocks)
+        return (mean.exp() if self.logarithms else mean).unflatten(1, (references, -1))
 
     def stacked(self, references: int) -> Tensor | None:
         """(N, B, K, P, T) in the order of the blocks."""

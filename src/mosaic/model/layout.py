@@ -2,7 +2,7 @@
 
     [ text S | target T | ref_1 R_1 | … | ref_K R_K ]        packed length L = S + T + Σ R_k
 
-A layout holds Python integers only: it knows no backbone, width or device, and can be a dictionary's key.
+A layout holds Python numbers only: it knows no backbone, width or device, and can be a dictionary's key.
 """
 
 from __future__ import annotations
@@ -60,6 +60,8 @@ class TokenLayout:
     references: tuple[Grid, ...] = ()
     visibility: Visibility = Visibility.RELEASE
     positions: Positions = Positions.WIDTH
+    reference_time: float = 0.0  # the noise level references stand at …
+    reference_guidance: float = 1.0  # … and their guidance: 0 and 1 in the release
 
     def __post_init__(self) -> None:
         """ValueError for a negative text length, an unknown visibility or unknown positions."""

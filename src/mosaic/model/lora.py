@@ -51,6 +51,8 @@ class LoraMetadata:
     reference_pooled: Literal["prompt", "null"] = "prompt"
     canvas: Literal["released", "letterbox"] = "released"
     canvas_size: int | None = None  # pixels a side; None: the target's size
+    reference_time: float = 0.0  # the noise level and the guidance references stand at
+    reference_guidance: float = 1.0
     base: str = ""  # the base model it belongs to
     recipe: str = ""
     commit: str = ""
@@ -60,6 +62,8 @@ class LoraMetadata:
         """ValueError for a word that is not one of the field's."""
         object.__setattr__(self, "visibility", Visibility(self.visibility))
         object.__setattr__(self, "positions", Positions(self.positions))
+        object.__setattr__(self, "reference_time", float(self.reference_time))  # text in a header
+        object.__setattr__(self, "reference_guidance", float(self.reference_guidance))
         for name, words in (("reference_pooled", ("prompt", "null")), ("canvas", ("released", "letterbox"))):
             if getattr(self, name) not in words:
                 raise ValueError(

@@ -6,7 +6,7 @@ B batch, K references, P points, S text, T target, R tokens of one reference, C 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -49,8 +49,8 @@ class Inputs:
         optional = (self.guidance is None, self.reference_pooled is None)
         if self.probe is None:
             return self.layout, optional
-        probe = self.probe
-        return self.layout, optional, probe.tokens.shape[-1], probe.blocks, probe.direction, probe.per_block
+        choices = tuple(getattr(self.probe, f.name) for f in fields(self.probe) if f.name != "tokens")
+        return self.layout, optional, self.probe.tokens.shape[-1], choices
 
 
 def forward_mixed(transformer: MosaicTransformer, inputs: Sequence[Inputs]) -> list[TransformerOutput]:

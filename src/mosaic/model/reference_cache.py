@@ -87,15 +87,26 @@ def encode_reference(
     grid: Grid,
     pooled: Tensor | None = None,
     metadata: Mapping[str, str] | None = None,
+    *,
+    time: float = 0.0,
+    guidance: float = 1.0,
 ) -> ReferenceCache:
     """The cache of one isolated reference, packed latents (B, R, C) on its grid.
 
     pooled (B, ·): its pooled text vector; None is the null vector, the same for all prompts.
+    time, guidance: what it stands at, as its LoRA was trained.
     metadata: which weights made it, compared when caches are joined.
     """
     if pooled is None:
         pooled = reference.new_zeros(len(reference), transformer.config.pooled_projection_dim)
-    layout = TokenLayout(text=0, target=grid, references=(grid,), visibility=Visibility.ISOLATED)
+    layout = TokenLayout(
+        text=0,
+        target=grid,
+        references=(grid,),
+        visibility=Visibility.ISOLATED,
+        reference_time=time,
+        reference_guidance=guidance,
+    )
     with torch.no_grad():
         kept = transformer.encode([reference], pooled, layout)
     keys, values = zip(*kept, strict=True)

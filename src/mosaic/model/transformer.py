@@ -129,7 +129,7 @@ class MosaicTransformer(FluxTransformer2DModel):
         vectors = [self._vector(timestep, guidance, pooled, tokens.dtype)]
         if references:
             pooled = pooled if reference_pooled is None else reference_pooled
-            vectors.append(self._reference_vector(pooled, tokens.dtype))
+            vectors.append(self._reference_vector(pooled, tokens.dtype, layout))
         context = self._context(vectors, layout, tokens.device)
         plan = None if probe is None else ProbePlan.of(probe, layout)
         rows = self._rows(probe, cache)
@@ -146,7 +146,7 @@ class MosaicTransformer(FluxTransformer2DModel):
         if layout.visibility is not Visibility.ISOLATED:
             raise ValueError(REFUSED.format(layout.visibility))
         tokens = routed(self.x_embedder, torch.cat(list(references), dim=1), 0)
-        vector = self._reference_vector(pooled, tokens.dtype)
+        vector = self._reference_vector(pooled, tokens.dtype, layout)
         context = self._context([vector, vector], layout, tokens.device)
         tables = (context.rotary[0][layout.main :], context.rotary[1][layout.main :])
         context = context._replace(rotary=tables, pattern=context.pattern.alone(), keep=True)
@@ -216,7 +216,7 @@ class MosaicTransformer(FluxTransformer2DModel):
         if cache is not None and probe.direction == "ref_to_target":
             raise ValueError('Cached references have no queries to probe: use direction "target_to_ref".')
         chosen = probe.chosen(len(self.transformer_blocks), len(self.single_transformer_blocks))
-        return RowMean(blocks=chosen, keep=probe.per_block)
+        return RowMean(blocks=chosen, keep=probe.per_block, logarithms=probe.average == "logarithms")
 
     def _vector(
         self, timestep: Tensor, guidance: Tensor | None, pooled: Tensor, dtype: torch.dtype
@@ -225,11 +225,11 @@ class MosaicTransformer(FluxTransformer2DModel):
         scaled = [x.to(dtype) * 1000 for x in (timestep, guidance) if x is not None]
         return self.time_text_embed(*scaled, pooled)
 
-    def _reference_vector(self, pooled: Tensor, dtype: torch.dtype) -> Tensor:
-        """Every reference stands at noise level 0 and guidance 1: (B, M)."""
+    def _reference_vector(self, pooled: Tensor, dtype: torch.dtype, layout: TokenLayout) -> Tensor:
+        """Every reference stands at the layout's noise level and guidance: (B, M)."""
         zero = torch.zeros(len(pooled), device=pooled.device)
-        guidance = zero + 1 if self.config.guidance_embeds else None
-        return self._vector(zero, guidance, pooled, dtype)
+        guidance = zero + layout.reference_guidance if self.config.guidance_embeds else None
+        return self._vector(zero + layout.reference_time, guidance, pooled, dtype)
 
     def _check(
         self,

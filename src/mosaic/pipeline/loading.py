@@ -7,7 +7,6 @@ loaded, so that whatever is wrong is said in one sentence. Safetensors alone: no
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import logging
 import re
@@ -17,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import BitsAndBytesConfig, PipelineQuantizationConfig, TorchAoConfig
+from diffusers import PipelineQuantizationConfig
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
+from mosaic.model import quantize as bits
 from mosaic.model.checkpoint import lora_file
 from mosaic.pipeline.memory import explained
 from mosaic.pipeline.mosaic_pipeline import MosaicPipeline
@@ -77,7 +77,7 @@ def load(
     with explained("load this model"):
         pipeline = _from_folder(folder, dtype, quantization(quantize, dtype, device))
         if quantize == "fp8":
-            pipeline.transformer.enable_layerwise_casting(torch.float8_e4m3fn, dtype)
+            bits.store_as_fp8(pipeline.transformer, dtype)
         pipeline.weights = {"model": folder_hash(folder)}
         if lora_at is not None:
             pipeline.load_lora(lora_at)
@@ -133,31 +133,11 @@ def place(pipeline: MosaicPipeline, device: str, offload: str) -> None:
 
 def quantization(kind: str, dtype: torch.dtype, device: str) -> Any:
     """diffusers' configuration of the transformer's base; None for "none" and "fp8", a cast after loading."""
-    if kind in ("none", "fp8"):
-        return None
-    if kind == "int8":
-        config: Any = TorchAoConfig(package_for(kind, "torchao.quantization").Int8WeightOnlyConfig())
-    elif kind == "int4":
-        if device == "cpu":
-            raise ValueError("--quantize int4 needs a GPU: take int8 or fp8.")
-        package_for(kind, "bitsandbytes")
-        config = BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype
-        )
-    else:
+    if kind not in ("none", "fp8", "int8", "int4"):
         raise ValueError(f'Quantisation is "none", "fp8", "int8" or "int4", not "{kind}".')
-    return PipelineQuantizationConfig(quant_mapping={"transformer": config})
-
-
-def package_for(kind: str, module: str) -> Any:
-    """The module a quantisation needs; ValueError with what to install."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        package = module.partition(".")[0]
-        raise ValueError(
-            f"--quantize {kind} needs the package {package}: pip install {package}, or take fp8."
-        ) from error
+    stored = "nf4" if kind == "int4" else kind
+    config = bits.quantization(stored, dtype, device, f"--quantize {kind}")
+    return None if config is None else PipelineQuantizationConfig(quant_mapping={"transformer": config})
 
 
 # ---------------------------------------------------------------- folders

@@ -284,7 +284,7 @@ class MosaicPipeline(DiffusionPipeline):
                 f"This LoRA has {lora.visibility} visibility and the {lora.reference_pooled} pooled vector, "
                 "and references are encoded for isolated and null alone: give mosaic generate the picture."
             )
-        return reference_cache(self.transformer, reference, self.weights, self.text_encoder_2.dtype)
+        return reference_cache(self.transformer, reference, self.weights, self.text_encoder_2.dtype, lora)
 
     def _encoded(
         self, reference: AnyReference, size: tuple[int, int], choice: CanvasChoice

@@ -123,7 +123,9 @@ def cached_pass(
     """The same under isolated visibility, each reference computed once for all steps."""
     pooled = None if lora.reference_pooled == "null" else text.pooled
     dtype = text.text.dtype
-    caches = [reference_cache(transformer, reference, weights, dtype, pooled) for reference in references]
+    caches = [
+        reference_cache(transformer, reference, weights, dtype, lora, pooled) for reference in references
+    ]
     cache = ReferenceCache.join(caches).to(text.text.device, dtype)
     return replace(_laid_out(text, references, lora), cache=cache)
 
@@ -133,6 +135,7 @@ def reference_cache(
     reference: EncodedReference,
     weights: Mapping[str, str],
     dtype: torch.dtype,
+    lora: LoraMetadata,
     pooled: Tensor | None = None,
 ) -> ReferenceCache:
     """What it came with, or its keys and values computed now; pooled None: for the null vector."""
@@ -141,7 +144,8 @@ def reference_cache(
     assert reference.latents is not None
     onload = apply_forward_hook(lambda module: module)  # back from where offloading put it
     latents = reference.latents.to(dtype)
-    return encode_reference(onload(transformer), latents, reference.grid, pooled, weights)
+    at = {"time": lora.reference_time, "guidance": lora.reference_guidance}
+    return encode_reference(onload(transformer), latents, reference.grid, pooled, weights, **at)
 
 
 def check_cache(cache: ReferenceCache, weights: Mapping[str, str]) -> None:
@@ -155,5 +159,12 @@ def check_cache(cache: ReferenceCache, weights: Mapping[str, str]) -> None:
 
 def _laid_out(text: Pass, references: Sequence[EncodedReference], lora: LoraMetadata) -> Pass:
     grids = tuple(reference.grid for reference in references)
-    layout = replace(text.layout, references=grids, visibility=lora.visibility, positions=lora.positions)
+    layout = replace(
+        text.layout,
+        references=grids,
+        visibility=lora.visibility,
+        positions=lora.positions,
+        reference_time=lora.reference_time,
+        reference_guidance=lora.reference_guidance,
+    )
     return replace(text, layout=layout)

@@ -164,14 +164,15 @@ def portrait_scene(
 def caption(scene: Scene, *, places: bool, detailed: bool) -> str:
     """The sentence of a scene: nouns (with looks if detailed), where they stand if `places`, and the ground."""
     phrases = [
-        _phrase(toy, detailed) + (f" {spot[0]}" if places else "")
+        phrase(toy, detailed) + (f" {spot[0]}" if places else "")
         for toy, spot in zip(scene.toys, _ROWS[len(scene.toys)], strict=True)
     ]
     ground = f"on {scene.ground}" if scene.ground else "on white"
     return f"{enumeration(phrases)} {ground}" if phrases else str(scene.ground)
 
 
-def _phrase(toy: Toy, detailed: bool) -> str:
+def phrase(toy: Toy, detailed: bool) -> str:
+    """What a caption calls a toy: its noun, with its looks if detailed."""
     if not detailed:
         return with_article(toy.species)
     looks = enumeration(toy.identity.details())

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, l1_loss, mse_loss
 
 from mosaic.toybox.batches import batches
-from mosaic.training.journal import Journal
+from mosaic.training.journal import Journal, Pace
 from mosaic.training.optimiser import MasterAdamW
 from mosaic.training.recipe import Count, Natural, OptimiserSection, Section, Weight, read_as
 from mosaic.training.state import checkpoints, load_checkpoint, publish_folder, save_checkpoint, settle_folder
@@ -112,7 +112,7 @@ def train(recipe: AutoencoderRecipe, output: Path, resume: bool = False) -> None
         torch.set_rng_state(tensors.pop("random")["torch"])
         optimiser.load_state_tensors(tensors, facts["step"])
     section = recipe.optimiser
-    with Journal(output, optimiser.steps, section.steps, section.batch) as journal:
+    with Journal(output, optimiser.steps, section.steps, Pace(samples=section.batch)) as journal:
         while optimiser.steps < section.steps:
             real = crops(recipe.seed, optimiser.steps, section.batch, recipe.crop, recipe.subjects)
             told = step(vae, optimiser, real, recipe)

@@ -1,29 +1,55 @@
 """What a run tells: TensorBoard, one JSON line a log, a line or a bar with rate and time left."""
 
+import hashlib
 import json
 import sys
 import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 LOG = "log.jsonl"
+Mirror = Callable[[Mapping[str, float], int], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pace:
+    """What speed is reckoned from."""
+
+    samples: int  # of a step, on all processes
+    operations: float = 0  # floating-point, of a step of one process; 0: not known
+    peak: float | None = None  # FLOP/s of the device of one process
+
+    def told(self, steps: int, seconds: float) -> dict[str, float]:
+        """The speed of so many steps in so much time."""
+        rate = steps / max(seconds, 1e-9)
+        found = {"speed/samples_a_second": rate * self.samples}
+        if self.operations:
+            found["speed/teraflops"] = rate * self.operations / 1e12
+            if self.peak:
+                found["speed/utilisation"] = rate * self.operations / self.peak
+        return found
 
 
 class Journal:
-    """Records of a run under `folder`. A resumed run first drops the records of steps it will do again."""
+    """Records of a run under `folder`. A resumed run first drops the records of steps it will do again.
 
-    def __init__(self, folder: Path, first: int, last: int, samples_a_step: int) -> None:
+    mirror: called with what is recorded and the step, e.g. `wandb_mirror`.
+    """
+
+    def __init__(self, folder: Path, first: int, last: int, pace: Pace, mirror: Mirror | None = None) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self.folder, self.last, self.samples = folder, last, samples_a_step
+        self.folder, self.last, self.pace, self.mirror = folder, last, pace, mirror
         _keep_before(folder / LOG, first)
         self.log = (folder / LOG).open("a", encoding="utf-8")
         self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=first)
-        self.clock, self.logged = time.monotonic(), first
+        self.clock, self.logged, self.rate = time.monotonic(), first, 0.0
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -46,26 +72,62 @@ class Journal:
 
     def record(self, step: int, values: dict[str, float]) -> None:
         """Values of the step that ends with `step` done, and the rate since the last record."""
-        now = time.monotonic()
-        rate = (step - self.logged) * self.samples / max(now - self.clock, 1e-9)
-        self.clock, self.logged = now, step
-        for name, value in values.items():
+        speed = self._speed(step)
+        for name, value in (values | speed).items():
             self.board.add_scalar(name, value, step)
-        self.board.add_scalar("speed/samples_a_second", rate, step)
+        if self.mirror is not None:
+            self.mirror(values | speed, step)
+        rate = speed.get("speed/samples_a_second", self.rate)
         print(
             json.dumps({"step": step} | values | {"samples_a_second": round(rate, 2)}),
             file=self.log,
             flush=True,
         )
-        left = duration((self.last - step) * self.samples / max(rate, 1e-9))
+        left = duration((self.last - step) * self.pace.samples / max(rate, 1e-9))
         line = f"{told(values)}  {rate:.1f} samples/s  {left} left"
         if self.bar.disable:
             print(f"step {step}/{self.last}  {line}", file=sys.stderr, flush=True)
         self.bar.update(self.task, completed=step, rest=line)
 
+    def _speed(self, step: int) -> dict[str, float]:
+        """Since the last record; nothing for a second record of the same step."""
+        steps, now = step - self.logged, time.monotonic()
+        if not steps:
+            return {}
+        speed = self.pace.told(steps, now - self.clock)
+        self.clock, self.logged, self.rate = now, step, speed["speed/samples_a_second"]
+        return speed
+
     def picture(self, step: int, name: str, pixels: np.ndarray) -> None:
         """A picture uint8 (H, W, 3) for TensorBoard."""
         self.board.add_image(name, pixels, step, dataformats="HWC")
+
+
+def wandb_mirror(project: str, folder: Path, recipe: Mapping[str, Any]) -> Mirror:
+    """Sends records to a project at Weights & Biases; a resumed run goes on with its own run there."""
+    try:
+        import wandb
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            'output.wandb needs a package: pip install wandb, or set output.wandb = "".'
+        ) from error
+    run_id = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+    options = {"id": run_id, "name": folder.name, "resume": "allow", "dir": str(folder)}
+    run = wandb.init(project=project, config=dict(recipe), **options)
+    return lambda values, step: run.log(dict(values), step=step)
+
+
+class Silence:
+    """The journal of a process that is not the first: it keeps none."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def record(self, step: int, values: dict[str, float]) -> None: ...
+
+    def picture(self, step: int, name: str, pixels: np.ndarray) -> None: ...
 
 
 def told(values: dict[str, float]) -> str:

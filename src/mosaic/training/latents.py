@@ -76,18 +76,23 @@ def shard_counts(data: DataSection) -> dict[int, int]:
 
 
 def prepare_latents(
-    folder: Path, data: DataSection, vae: Path, render: Render | None = None, say: Say = print
+    folder: Path,
+    data: DataSection,
+    vae: Path,
+    render: Render | None = None,
+    say: Say = print,
+    rank: int = 0,
+    world: int = 1,
 ) -> None:
-    """Make every missing shard that a recipe's [data] needs, with `data.workers` processes."""
+    """Make every missing shard that a recipe's [data] needs, with `data.workers` processes.
+
+    rank, world: make the share of one process of a run of several.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     _check_description(folder, description(data, Path(vae)))
-    missing = [
-        (k, i)
-        for k, count in shard_counts(data).items()
-        for i in range(count)
-        if not shard_path(folder, k, i).exists()
-    ]
+    wanted = [(k, i) for k, count in shard_counts(data).items() for i in range(count)]
+    missing = [(k, i) for k, i in wanted[rank::world] if not shard_path(folder, k, i).exists()]
     if not missing:
         return
     say(f"latents: {len(missing)} shards of {data.shard} samples to make in {folder}")
@@ -100,7 +105,8 @@ def prepare_latents(
 
 def description(data: DataSection, vae: Path) -> dict[str, Any]:
     """What the latents of a cache depend on."""
-    keep = ("source", "seed", "size", "reference_size", "shard", "posterior", "encoder_dtype")
+    keep = ["source", "seed", "size", "reference_size", "shard", "posterior", "encoder_dtype"]
+    keep += ["reference_posterior"] if data.reference_posterior != data.posterior else []
     return {name: getattr(data, name) for name in keep} | {"encoder": encoder_digest(vae)}
 
 
@@ -134,16 +140,16 @@ def write_shard(
     )
     rows: list[dict[str, Any]] = []
     while sum(len(row["captions"]) for row in rows) < data.shard:
-        rows.append(_encoded(next(batches), vae, data.posterior, generator))
+        rows.append(_encoded(next(batches), vae, data, generator))
     _save_shard(shard_path(folder, subjects, index), rows, data.shard)
 
 
 def _encoded(
-    batch: Rendered, vae: AutoencoderKL, posterior: str, generator: torch.Generator
+    batch: Rendered, vae: AutoencoderKL, data: DataSection, generator: torch.Generator
 ) -> dict[str, Any]:
     with torch.no_grad():
-        target = encode_pictures(vae, batch.target, posterior, generator)
-        references = _encoded_references(batch.references, vae, posterior, generator)
+        target = encode_pictures(vae, batch.target, data.posterior, generator)
+        references = _encoded_references(batch.references, vae, data.reference_posterior, generator)
     return {
         "target": target.to(torch.bfloat16).cpu(),
         "references": references.to(torch.bfloat16).cpu(),
@@ -236,10 +242,10 @@ def _check_description(folder: Path, wanted: dict[str, Any]) -> None:
         temporary.replace(path)
         return
     found = json.loads(path.read_text(encoding="utf-8"))
-    different = [name for name in wanted if found.get(name) != wanted[name]]
+    different = [name for name in wanted | found if found.get(name) != wanted.get(name)]
     if different:
         name = different[0]
         raise ValueError(
             f"the latents in {folder} were made with {name} = {found.get(name)}, "
-            f"this recipe has {wanted[name]}: choose another data.cache."
+            f"this recipe has {wanted.get(name)}: choose another data.cache."
         )

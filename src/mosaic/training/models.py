@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,10 +11,13 @@ from torch import Tensor, nn
 from mosaic.model.checkpoint import load_transformer
 from mosaic.model.layout import Positions, Visibility
 from mosaic.model.lora import LoraMetadata, LoraSpec, add_lora, load_lora, lora_parameters, save_lora
+from mosaic.model.quantize import quantization, store_as_fp8
 from mosaic.model.transformer import MosaicTransformer
 from mosaic.training.embedded import create_model_folder
+from mosaic.training.parallel import World, spread
 from mosaic.training.recipe import Recipe
 from mosaic.training.text import TextEncoders
+from mosaic.training.text_cache import TextCache, encoder_key
 
 STATIC = ("model_index.json", "scheduler", "tokenizer", "tokenizer_2", "vae")
 
@@ -24,7 +28,7 @@ class TrainingModel:
 
     folder: Path  # diffusers' layout
     transformer: MosaicTransformer
-    text: TextEncoders
+    text: TextEncoders | TextCache
     trained: dict[str, nn.Parameter]
     device: torch.device
     dtype: torch.dtype
@@ -37,19 +41,23 @@ class TrainingModel:
         return text.to(self.dtype), pooled.to(self.dtype)
 
 
-def load_model(recipe: Recipe, folder: Path) -> TrainingModel:
+def load_model(recipe: Recipe, folder: Path, world: World | None = None) -> TrainingModel:
     """The recipe's model, ready to train; every parameter that is not trained is frozen."""
-    device = torch.device(recipe.model.device if recipe.model.device != "auto" else _best_device())
+    world = world or World()
+    device = world.device or torch.device(_device(recipe))
     dtype = getattr(torch, recipe.model.dtype)
-    transformer = load_transformer(str(folder), torch_dtype=dtype).to(device)
-    text = TextEncoders.from_folder(folder, dtype).to(device)
-    transformer.requires_grad_(False)
-    text.requires_grad_(False)
+    spreads = recipe.train.parallel == "fsdp" and world.size > 1
+    home = torch.device("cpu") if spreads else device  # spread, no device ever holds the whole base
+    transformer = _transformer(recipe, folder, dtype, home)
+    text = _text(recipe, folder, dtype, home, device)
     trains_base = recipe.train.parameters == "base"
     trained = _base_parameters(transformer, text) if trains_base else _lora_parameters(transformer, recipe)
     for parameter in trained.values():
         parameter.requires_grad_(True)
     _prepare(transformer, recipe)
+    if spreads:
+        encoders = [text.text_encoder, text.text_encoder_2] if isinstance(text, TextEncoders) else []
+        spread([transformer, *encoders], trained.values(), world)
     return TrainingModel(
         folder=folder,
         transformer=transformer,
@@ -79,6 +87,7 @@ def base_folder(recipe: Recipe, output: Path) -> Path:
 
 def save_model(model: TrainingModel, folder: Path) -> None:
     """A whole model folder with the weights as they are now."""
+    assert isinstance(model.text, TextEncoders)  # encoders that are trained are not cached
     for part in STATIC:
         source = model.folder / part
         (shutil.copytree if source.is_dir() else shutil.copy2)(source, folder / part)
@@ -94,6 +103,8 @@ def save_lora_file(model: TrainingModel, path: Path, recipe: Recipe, name: str) 
         positions=Positions(references.positions),
         reference_pooled=references.pooled,
         canvas=references.canvas,
+        reference_time=references.time,
+        reference_guidance=references.guidance,
         canvas_size=recipe.data.reference_size,
         base=recipe.model.base,
         recipe=name,
@@ -113,7 +124,36 @@ def _created(recipe: Recipe, folder: Path) -> Path:
     return create_model_folder(folder, recipe.model.create, words, recipe.seed)
 
 
-def _base_parameters(transformer: MosaicTransformer, text: TextEncoders) -> dict[str, nn.Parameter]:
+def _transformer(recipe: Recipe, folder: Path, dtype: torch.dtype, device: torch.device) -> MosaicTransformer:
+    """The frozen base, in fewer bits where the recipe says so."""
+    kind = recipe.model.quantize
+    config = quantization(kind, dtype, device.type, f'model.quantize = "{kind}"')
+    options: dict[str, Any] = {} if config is None else {"quantization_config": config}
+    transformer = load_transformer(str(folder), torch_dtype=dtype, **options).to(device)
+    if kind == "fp8":
+        store_as_fp8(transformer, dtype)
+    transformer.requires_grad_(False)
+    return transformer
+
+
+def _text(
+    recipe: Recipe, folder: Path, dtype: torch.dtype, home: torch.device, device: torch.device
+) -> TextEncoders | TextCache:
+    """The text encoders, or the cache that loads them where a caption is new."""
+    if not recipe.model.text_cache:
+        return TextEncoders.from_folder(folder, dtype).to(home).requires_grad_(False)
+    key = encoder_key(folder, ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2"), dtype)
+
+    def load() -> TextEncoders:
+        return TextEncoders.from_folder(folder, dtype).to(device).requires_grad_(False)
+
+    return TextCache(Path(recipe.model.text_cache), key, device, load)
+
+
+def _base_parameters(
+    transformer: MosaicTransformer, text: TextEncoders | TextCache
+) -> dict[str, nn.Parameter]:
+    assert isinstance(text, TextEncoders)  # the recipe refuses a cache of encoders that are trained
     named = {f"transformer.{name}": parameter for name, parameter in transformer.named_parameters()}
     return named | dict(text.named_parameters())
 
@@ -141,5 +181,7 @@ def _prepare(transformer: MosaicTransformer, recipe: Recipe) -> None:
         transformer.compile_blocks(dynamic=False)
 
 
-def _best_device() -> str:
+def _device(recipe: Recipe) -> str:
+    if recipe.model.device != "auto":
+        return recipe.model.device
     return "cuda" if torch.cuda.is_available() else "cpu"

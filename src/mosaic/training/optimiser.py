@@ -1,7 +1,7 @@
 """AdamW over fp32 copies of the trained weights, with a clip that clips, a schedule, and a running average.
 
 The copies (masters) are what is trained; the model holds them rounded to its own dtype. Gradients of
-micro-steps are summed in fp32.
+micro-steps are summed in fp32, and averaged over the processes once a step.
 """
 
 import math
@@ -12,28 +12,27 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mosaic.training.parallel import World
 from mosaic.training.recipe import OptimiserSection
 
 FUSED = {"cpu", "cuda"}
+MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class MasterAdamW:
-    """AdamW on fp32 masters of `parameters` (name → parameter of the model, any floating dtype)."""
+    """AdamW on masters of `parameters` (name → parameter of the model), fp32, or fp64 where these are."""
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter], section: OptimiserSection) -> None:
+    def __init__(
+        self, parameters: Mapping[str, nn.Parameter], section: OptimiserSection, world: World | None = None
+    ) -> None:
         if not parameters:
             raise ValueError("there is nothing to train: no parameter was given to the optimiser.")
-        self.section = section
+        self.section, self.world = section, world or World()
         self.parameters = dict(parameters)
-        self.masters = {name: nn.Parameter(p.detach().float().clone()) for name, p in parameters.items()}
+        self.masters = {name: nn.Parameter(_full(p.detach()).clone()) for name, p in parameters.items()}
         self.average = {name: m.detach().clone() for name, m in self.masters.items()} if section.ema else {}
         self.steps = 0
-        self.adamw = torch.optim.AdamW(
-            _decay_groups(self.masters.values(), section.weight_decay),
-            lr=section.lr,
-            betas=section.betas,
-            fused=all(p.device.type in FUSED for p in self.parameters.values()),
-        )
+        self.adamw = _adamw(self.masters.values(), section)
 
     @property
     def rate(self) -> float:
@@ -45,18 +44,19 @@ class MasterAdamW:
         for name, parameter in self.parameters.items():
             if parameter.grad is None:
                 continue
-            gradient = parameter.grad.float() / micro_steps
+            gradient = _full(parameter.grad) / micro_steps
             master = self.masters[name]
             master.grad = gradient if master.grad is None else master.grad.add_(gradient)
             parameter.grad = None
 
     def step(self) -> float:
-        """Clip the summed gradient, move the masters, copy them to the model; the norm before the clip."""
+        """Average over processes, clip, move the masters, copy them to the model; the norm before that."""
         masters = list(self.masters.values())  # a list: an iterator would be exhausted after its first reader
+        self.world.mean_([m.grad for m in masters if m.grad is not None])
         norm = float(nn.utils.clip_grad_norm_(masters, self.section.clip))
         if math.isfinite(norm):
             for group in self.adamw.param_groups:
-                group["lr"] = learning_rate(self.section, self.steps)
+                _set_rate(group, learning_rate(self.section, self.steps))
             self.adamw.step()
         self.adamw.zero_grad(set_to_none=True)
         self.steps += 1
@@ -81,8 +81,9 @@ class MasterAdamW:
             "masters": {name: master.detach() for name, master in self.masters.items()},
             "average": self.average,
         }
-        for kind in ("exp_avg", "exp_avg_sq", "step"):
-            kinds[kind] = {name: state[kind] for name, state in moments.items() if kind in state}
+        for kind in (*MOMENTS, "step"):
+            kept = {name: state[kind] for name, state in moments.items() if kind in state}
+            kinds[kind] = {key: part for name, tensor in kept.items() for key, part in _parts(name, tensor)}
         return {kind: tensors for kind, tensors in kinds.items() if tensors}
 
     def load_state_tensors(self, kinds: Mapping[str, Mapping[str, Tensor]], steps: int) -> None:
@@ -92,13 +93,30 @@ class MasterAdamW:
             master.data.copy_(kinds["masters"][name])
             if self.average:
                 self.average[name].copy_(kinds.get("average", kinds["masters"])[name])
-            if name in kinds.get("exp_avg", {}):
-                self.adamw.state[master] = {
-                    kind: _placed(kinds[kind][name], master, kind)
-                    for kind in ("step", "exp_avg", "exp_avg_sq")
-                }
+            if name in kinds.get("step", {}):
+                state = {kind: self._moment(kinds[kind], name, kind == "exp_avg") for kind in MOMENTS}
+                self.adamw.state[master] = {"step": self._count(kinds["step"][name], master)} | state
         self.steps = steps
         self._copy(self.masters)
+
+    def _moment(self, kept: Mapping[str, Tensor], name: str, signed: bool) -> Tensor:
+        """A moment as the optimiser holds it: whole, or in 8 bits with a scale a block."""
+        master, eight = self.masters[name], self.section.kind == "adamw8bit"
+        if not eight and f"{name}.codes" in kept:
+            raise ValueError(
+                'cannot resume: the checkpoint has 8-bit moments: set optimiser.kind = "adamw8bit".'
+            )
+        moment = self.adamw._new_buffer(master, signed) if eight else torch.zeros_like(master)
+        parts = dict(_parts(name, moment))
+        if not parts.keys() <= kept.keys():
+            raise ValueError('cannot resume: the checkpoint has whole moments: set optimiser.kind = "adamw".')
+        for key, part in parts.items():
+            part.copy_(kept[key])
+        return moment
+
+    def _count(self, steps: Tensor, master: Tensor) -> Tensor:
+        fused = self.section.kind == "adamw" and master.device.type != "cpu"
+        return steps.to(master.device) if fused else steps.clone()
 
     def _average(self) -> None:
         if not self.average:
@@ -123,12 +141,43 @@ def learning_rate(section: OptimiserSection, step: int) -> float:
     return section.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
 
 
-def gradient_norm(loss: Tensor, parameters: Mapping[str, nn.Parameter]) -> float:
-    """Norm of one term's gradient; the graph is kept."""
+def gradient_norm(loss: Tensor, parameters: Mapping[str, nn.Parameter], world: World | None = None) -> float:
+    """Norm of one term's gradient, averaged over the processes; the graph is kept."""
     if not loss.requires_grad:
         return 0.0
     gradients = torch.autograd.grad(loss, list(parameters.values()), retain_graph=True, allow_unused=True)
-    return float(torch.stack([g.float().norm() for g in gradients if g is not None]).norm())
+    found = [_full(g) for g in gradients if g is not None]
+    (world or World()).mean_(found)
+    return float(torch.stack([g.norm() for g in found]).norm())
+
+
+def _adamw(masters: Iterable[nn.Parameter], section: OptimiserSection) -> Any:
+    groups = _decay_groups(masters, section.weight_decay)
+    if section.kind == "adamw8bit":
+        from torchao.optim import AdamW8bit
+
+        return AdamW8bit(groups, lr=section.lr, betas=section.betas)
+    fused = all(p.device.type in FUSED for group in groups for p in group["params"])
+    return torch.optim.AdamW(groups, lr=section.lr, betas=section.betas, fused=fused)
+
+
+def _set_rate(group: dict[str, Any], rate: float) -> None:
+    if isinstance(group["lr"], Tensor):
+        group["lr"].fill_(rate)
+    else:
+        group["lr"] = rate
+
+
+def _full(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def _parts(name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """A tensor by its name, or the codes and scales of one in 8 bits."""
+    if hasattr(tensor, "codes"):
+        yield from ((f"{name}.{part}", getattr(tensor, part)) for part in ("codes", "scale"))
+    else:
+        yield name, tensor
 
 
 def _decay_groups(masters: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
@@ -137,14 +186,6 @@ def _decay_groups(masters: Iterable[nn.Parameter], weight_decay: float) -> list[
         {"params": [m for m in masters if m.ndim >= 2], "weight_decay": weight_decay},
         {"params": [m for m in masters if m.ndim < 2], "weight_decay": 0.0},
     ]
-
-
-def _placed(tensor: Tensor, master: Tensor, kind: str) -> Tensor:
-    return (
-        tensor.clone()
-        if kind == "step" and master.device.type == "cpu"
-        else tensor.to(master.device, copy=True)
-    )
 
 
 def _check_names(masters: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:

@@ -27,9 +27,9 @@ SEED = 1
 
 @torch.no_grad()
 def preview_sheet(
-    model: TrainingModel, recipe: Recipe, output: Path, step: int, render: Render | None = None
+    model: TrainingModel, recipe: Recipe, output: Path | None, step: int, render: Render | None = None
 ) -> np.ndarray:
-    """Draw `SCENES` scenes of the recipe's largest K into OUTPUT/pictures/step-N.png; its pixels."""
+    """Draw `SCENES` scenes of the recipe's largest K into OUTPUT/pictures/step-N.png, if any; its pixels."""
     vae = AutoencoderKL.from_pretrained(model.folder / "vae").to(model.device).eval()
     batch = _scenes(recipe, render)
     scenes, subjects = batch.references.shape[:2]
@@ -45,25 +45,26 @@ def preview_sheet(
     with torch.compiler.set_stance("force_eager"):  # a graph for these few shapes is not worth its making
         pictures = decode(vae, sample_latents(model, latents, recipe))
     sheet = _sheet(batch, pictures)
-    path = output / "pictures" / f"step-{step:08d}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(sheet).save(path)
+    if output is not None:
+        path = output / "pictures" / f"step-{step:08d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(sheet).save(path)
     return sheet
 
 
-def sample_latents(model: TrainingModel, latents: Latents, recipe: Recipe) -> Tensor:
+def sample_latents(model: TrainingModel, latents: Latents, recipe: Recipe, seed: int = SEED) -> Tensor:
     """Latents (B, 16, h, w) drawn from the model for the captions and references of `latents`."""
-    start = torch.randn(pack_latents(latents.target).shape, generator=seeded(SEED)).to(model.device)
+    start = torch.randn(pack_latents(latents.target).shape, generator=seeded(seed)).to(model.device)
     sigmas = schedule(recipe.output.picture_steps, start.shape[1], _shift(model.folder))
     guidance = 1.0 if model.transformer.config.guidance_embeds else recipe.output.guidance
     bare, silence = latents.without_references(), [""] * len(latents.captions)
 
     def velocity(noisy: Tensor, sigma: float) -> Tensor:
         level = torch.full((len(noisy),), sigma, device=noisy.device)
-        wanted, _ = predict(model, noisy, level, latents.captions, latents, recipe)
+        wanted = predict(model, noisy, level, latents.captions, latents, recipe).velocity
         if guidance == 1:
             return wanted
-        base, _ = predict(model, noisy, level, silence, bare, recipe)
+        base = predict(model, noisy, level, silence, bare, recipe).velocity
         return base + guidance * (wanted - base)
 
     return unpack_latents(euler(velocity, start, sigmas), grids_of(latents)[0])

@@ -4,15 +4,14 @@ An unknown key is an error that names the nearest known one. Each key answers to
 paper-against-release table, to an ablation or to the machine at hand.
 """
 
-import difflib
 import json
-import tomllib
 import typing
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from mosaic.keys import read_tables, validated
 
 Share = typing.Annotated[float, Field(ge=0, le=1)]
 Weight = typing.Annotated[float, Field(ge=0)]
@@ -61,9 +60,10 @@ class ModelSection(Section):
     lora: str = ""  # a LoRA to start from (train.parameters = "lora")
     attention: Literal["sdpa", "math"] = "sdpa"  # math: bmm + softmax, twice as fast in bf16 on a CPU
     compile: bool = False  # torch.compile of the repeated blocks
-    dtype: Literal["bfloat16", "float32"] = (
-        "bfloat16"  # of weights and activations; the optimiser keeps fp32 copies
-    )
+    # of weights and activations; the optimiser keeps fp32 copies (fp64 of float64, which is for exact tests)
+    dtype: Literal["bfloat16", "float32", "float64"] = "bfloat16"
+    quantize: Literal["none", "fp8", "int8", "nf4"] = "none"  # how a LoRA's frozen base is stored
+    text_cache: str = ""  # folder of text embeddings by caption, so that frozen encoders can leave; "": none
     checkpointing: bool = False  # recompute activations in the backward pass
     device: str = "auto"  # auto: cuda where there is one
     create: CreateSection = CreateSection()
@@ -74,6 +74,8 @@ class TrainSection(Section):
         "lora"  # base: transformer + text encoders; lora: reference tokens alone
     )
     threads: Natural = 0  # 0: what OMP_NUM_THREADS says
+    processes: Natural = 0  # a run of another number is refused; 0: as many as were launched
+    parallel: Literal["ddp", "fsdp"] = "ddp"  # fsdp: a LoRA's frozen base is spread over the processes
 
 
 class LoraSection(Section):
@@ -86,6 +88,11 @@ class ReferencesSection(Section):
     positions: Literal["width", "diagonal", "frame", "frequency"] = "width"
     pooled: Literal["prompt", "null"] = "prompt"
     canvas: Literal["released", "letterbox"] = "released"  # written into the LoRA's metadata
+    time: Share = 0.0  # the noise level references stand at …
+    guidance: Weight = 1.0  # … and their guidance; both written into the LoRA's metadata
+    # where a reference is dropped or a batch has fewer than the most: "absent": no tokens; "black": a black
+    # picture fills every slot, as in the paper; "zeros": dropped latents are 0, none is padded, as released
+    missing: Literal["absent", "black", "zeros"] = "absent"
 
 
 class Dropout(Section):
@@ -103,23 +110,41 @@ class Dropout(Section):
 
 
 class DataSection(Section):
-    source: Literal["toybox"] = "toybox"
+    # toybox: scenes rendered and encoded once; endless-toybox: as they are needed; the others: docs/data.md
+    source: Literal["toybox", "endless-toybox", "shards", "folder"] = "toybox"
+    path: str = ""  # of shards: tars, folders of tars, with * and {000..041}, joined by "::"; or the folder
+    window: Count = 4096  # samples of shards or a folder that are shuffled together
+    validation: str = ""  # as path, of held-out samples; the toybox has scenes of its own
+    references: Count = 8  # a sample of shards or a folder with more references is an error
+    aspects: tuple[Positive, ...] = (0.5625, 0.75, 1.0, 1.333, 1.778)  # width / height targets may take
+    crop: typing.Annotated[float, Field(gt=0, le=1)] = 1.0  # least share of a side that a random crop keeps …
+    keep: Share = 0.9  # … with so much of every subject's mask in it
+    flip: Share = 0.0  # share of samples mirrored, left and right in their captions too
+    corrupt: Natural = 0  # samples a process may skip as corrupt before it is an error
+    keep_latents: bool = False  # keep latents (means) of shards and folders in the cache, by picture
     seed: Natural = 0  # of the scenes; the recipe's own seed orders them
-    cache: str = ""  # folder of latent shards; "": OUTPUT/latents
+    cache: str = ""  # folder of latents and indexes; "": OUTPUT/latents
     subjects: dict[Natural, Weight] = {
         1: 1.0,
         2: 1.0,
     }  # how often a batch has K subjects, each with its reference
     samples: dict[Natural, Count] | Count = 4096  # different samples kept for each K
     shard: Count = 512  # samples in one shard file
-    size: Pixels = 128
-    reference_size: Pixels = 64
+    size: Pixels = 128  # a side of the target; of other aspects, the square root of its pixels
+    reference_size: Pixels = 64  # a side of the references' canvas
     points: Count = 16  # at most so many supervised points a reference, drawn anew each time
     detailed: Share = 0.0  # share of samples told with the caption that names looks too
-    posterior: Literal["mean", "sample"] = "mean"  # of the autoencoder, for target and references alike
+    posterior: Literal["mean", "sample"] = "mean"  # of the autoencoder, for targets …
+    reference_posterior: Literal["mean", "sample"] = "mean"  # … and for references
     encoder_dtype: Literal["bfloat16", "float32"] = "float32"  # bf16: 2.5 times faster where the CPU has it
     dropout: Dropout = Dropout()
-    workers: Count = 1  # processes that render and encode
+    workers: Count = 1  # processes that make the toybox's latents; threads that read and prepare samples
+
+    @property
+    def most(self) -> int:
+        """The most references a batch can have."""
+        given = self.source in ("shards", "folder")
+        return self.references if given else max(k for k, weight in self.subjects.items() if weight)
 
     def samples_of(self, subjects: int) -> int:
         return self.samples if isinstance(self.samples, int) else self.samples[subjects]
@@ -130,6 +155,16 @@ class DataSection(Section):
             raise ValueError("data.subjects needs a weight above 0")
         if isinstance(self.samples, dict) and (missing := sorted(set(self.subjects) - set(self.samples))):
             raise ValueError(f"data.samples has no number for {missing[0]} subjects")
+        return self
+
+    @model_validator(mode="after")
+    def _a_path_to_read(self) -> "DataSection":
+        if self.source in ("shards", "folder") and not self.path:
+            raise ValueError(f'data.source = "{self.source}" needs data.path')
+        if self.source == "toybox" and self.validation:
+            raise ValueError("data.validation is for shards and folders: the toybox has held-out scenes")
+        if not self.aspects:
+            raise ValueError("data.aspects needs at least one width / height")
         return self
 
 
@@ -143,6 +178,9 @@ class LossSection(Section):
     md_ramp: Natural = 0  # … then so many to reach beta
     direction: Literal["ref_to_target", "target_to_ref"] = "ref_to_target"
     blocks: Literal["all", "double"] | tuple[int, ...] = "all"
+    average: Literal["probabilities", "logarithms"] = "probabilities"  # of the blocks' rows
+    heads: Literal["mean", "joint"] = "mean"  # a softmax a head, then their mean; or one of the whole width
+    support: Literal["columns", "visible"] = "columns"  # what a row's softmax runs over: eq. 8, or eq. 7
 
     @model_validator(mode="after")
     def _rows_that_exist(self) -> "LossSection":
@@ -156,6 +194,7 @@ class NoiseSection(Section):
 
 
 class OptimiserSection(Section):
+    kind: Literal["adamw", "adamw8bit"] = "adamw"  # adamw8bit: both moments in 8 bits
     lr: Positive = 1e-4
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: Weight = 0.01  # of matrices; vectors have none
@@ -163,7 +202,7 @@ class OptimiserSection(Section):
     schedule: Literal["constant", "cosine"] = "constant"
     clip: Positive = 1.0  # of the global gradient norm
     steps: Count = 1000
-    batch: Count = 1
+    batch: Count = 1  # of one process
     accumulation: Count = 1
     ema: typing.Annotated[float, Field(ge=0, lt=1)] = 0.999  # 0: none
 
@@ -174,6 +213,9 @@ class OutputSection(Section):
     log: Count = 10
     gradient_norms: Natural = 0  # every so many steps, the norm of each term's gradient; 0: never
     pictures: Natural = 0  # every so many steps; 0: never
+    validation: Natural = 0  # every so many steps, by held-out samples; the best weights are kept; 0: never
+    validation_batches: Count = 4  # of optimiser.batch samples each
+    wandb: str = ""  # project at Weights & Biases that is sent the same figures; "": none
     picture_steps: Count = 12
     guidance: Weight = 3.0
 
@@ -190,6 +232,29 @@ class Recipe(Section):
     optimiser: OptimiserSection = OptimiserSection()
     output: OutputSection = OutputSection()
 
+    @model_validator(mode="after")
+    def _something_to_validate_by(self) -> "Recipe":
+        given = self.data.source in ("shards", "folder")
+        if self.output.validation and given and not self.data.validation:
+            raise ValueError("output.validation needs data.validation, a path of held-out samples")
+        return self
+
+    @model_validator(mode="after")
+    def _for_a_frozen_base(self) -> "Recipe":
+        spread, quantised = self.train.parallel == "fsdp", self.model.quantize != "none"
+        asked = {
+            "model.quantize": quantised,
+            "model.text_cache": bool(self.model.text_cache),
+            'train.parallel = "fsdp"': spread,
+        }
+        for key in (key for key in asked if asked[key] and self.train.parameters == "base"):
+            raise ValueError(f'{key} needs a frozen base: set train.parameters = "lora"')
+        if spread and quantised:
+            raise ValueError(
+                'a quantised base is not spread: set train.parallel = "ddp" or model.quantize = "none"'
+            )
+        return self
+
 
 def read_recipe(path: Path, overrides: typing.Sequence[str] = ()) -> Recipe:
     """The recipe in a TOML file after `section.key=value` overrides; ValueError says what to change."""
@@ -198,41 +263,12 @@ def read_recipe(path: Path, overrides: typing.Sequence[str] = ()) -> Recipe:
 
 def read_as(kind: type[Kind], path: Path, overrides: typing.Sequence[str] = ()) -> Kind:
     """As `read_recipe`, for another kind of recipe."""
-    try:
-        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"cannot read the recipe {path}: {error.strerror}.") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"the recipe {path} is not valid TOML: {error}.") from error
-    for override in overrides:
-        set_key(table, override)
-    return validated(kind, table, str(path))
+    return validated(kind, read_tables(path, overrides), str(path))
 
 
 def recipe_of(table: dict[str, Any], name: str = "recipe") -> Recipe:
     """A validated recipe from nested tables."""
     return validated(Recipe, table, name)
-
-
-def validated(kind: type[Kind], table: dict[str, Any], name: str) -> Kind:
-    """Tables as a recipe of a kind; ValueError names the first key that is wrong."""
-    try:
-        return kind.model_validate(table)
-    except ValidationError as error:
-        raise ValueError(f"{name}: {_sentence(error.errors()[0], kind)}") from error
-
-
-def set_key(table: dict[str, Any], override: str) -> None:
-    """Apply one `section.key=value` in place; the value is read as TOML, else taken as a plain string."""
-    path, separator, text = override.partition("=")
-    keys = path.strip().split(".")
-    if not separator or not all(keys):
-        raise ValueError(f"--set takes section.key=value, not {override!r}.")
-    for key in keys[:-1]:
-        table = table.setdefault(key, {})
-        if not isinstance(table, dict):
-            raise ValueError(f"--set {override}: {key} is not a section of the recipe.")
-    table[keys[-1]] = _value(text.strip())
 
 
 def canonical(recipe: Recipe) -> str:
@@ -251,37 +287,3 @@ def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in table.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat
-
-
-def _value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
-def _sentence(error: ErrorDetails, kind: type[Section]) -> str:
-    path = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        return f"unknown key {path}{_nearest(path, kind)}"
-    message = error["msg"].removeprefix("Value error, ").rstrip(".")
-    return f"{path}: {message}." if path else f"{message}."
-
-
-def _nearest(path: str, kind: type[Section]) -> str:
-    known = list(known_keys(kind))
-    close = difflib.get_close_matches(path, known, n=1, cutoff=0.0)
-    leaf = difflib.get_close_matches(
-        path.rpartition(".")[2], [key.rpartition(".")[2] for key in known], n=1, cutoff=0.8
-    )
-    same_leaf = [key for key in known if leaf and key.rpartition(".")[2] == leaf[0]]
-    best = difflib.get_close_matches(path, same_leaf, n=1, cutoff=0.0) or close
-    return f"; did you mean {best[0]}?" if best else "."
-
-
-def known_keys(section: type[BaseModel], prefix: str = "") -> typing.Iterator[str]:
-    """Every key of a section and of the sections in it, dotted."""
-    for name, field in section.model_fields.items():
-        yield prefix + name
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from known_keys(field.annotation, f"{prefix}{name}.")

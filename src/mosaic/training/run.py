@@ -5,55 +5,77 @@
 
 import argparse
 import signal
-import sys
-import threading
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Any, Self
 
 import diffusers
 import torch
 import transformers
 
-from mosaic.training.journal import Journal
+from mosaic.errors import explain
+from mosaic.training import parallel
+from mosaic.training.ablation.cells import is_ablation
+from mosaic.training.figures import values
+from mosaic.training.journal import Journal, Pace, Silence, wandb_mirror
 from mosaic.training.latents import Render, prepare_latents
-from mosaic.training.models import TrainingModel, base_folder, load_model, save_lora_file, save_model
+from mosaic.training.models import TrainingModel, base_folder, load_model
 from mosaic.training.optimiser import MasterAdamW, gradient_norm
-from mosaic.training.recipe import Recipe, canonical, differences, read_recipe
-from mosaic.training.state import (
-    checkpoints,
-    load_checkpoint,
-    publish_folder,
-    save_checkpoint,
-    settle_folder,
-)
+from mosaic.training.parallel import World
+from mosaic.training.recipe import Recipe, canonical, read_recipe
+from mosaic.training.saving import finish, restore, save
+from mosaic.training.speed import operations, peak
+from mosaic.training.state import checkpoints, full_disk_in_words
 from mosaic.training.step import Terms, training_terms
-from mosaic.training.stream import LatentStream
+from mosaic.training.stop import Stop
+from mosaic.training.stream import LatentStream, Source
+from mosaic.training.text_cache import TextCache
+from mosaic.training.validation import Validation
+
+Validate = Callable[["Run"], dict[str, float]]
 
 
 def train(recipe: Path, output: Path, overrides: Sequence[str] = (), resume: bool = False) -> None:
     """Train as the recipe file says, into `output`; with `resume`, from its newest checkpoint if it has one.
 
     SIGTERM and SIGINT save and leave; SIGINT then raises KeyboardInterrupt. ValueError: a user's mistake.
+    A recipe of kind "ablation" is many runs, each resumed where it stands (`mosaic.training.ablation`).
     """
-    train_recipe(read_recipe(recipe, overrides), output, resume=resume, name=Path(recipe).stem)
+    if is_ablation(recipe):
+        from mosaic.training.ablation.running import ablate  # it calls this room
+
+        return ablate(recipe, output, overrides)
+    read = read_recipe(recipe, overrides)
+    world = parallel.join(read)
+    train_recipe(read, output, resume=resume, name=Path(recipe).stem, world=world)
+    parallel.leave(world)
 
 
 def train_recipe(
-    recipe: Recipe, output: Path, *, resume: bool = False, name: str = "", render: Render | None = None
+    recipe: Recipe,
+    output: Path,
+    *,
+    resume: bool = False,
+    name: str = "",
+    render: Render | None = None,
+    validate: Validate | None = None,
+    world: World | None = None,
 ) -> None:
-    """As `train`, from a recipe in memory; `render` stands in for the toybox."""
-    output = Path(output)
+    """As `train`, from a recipe in memory; `render` stands in for the toybox.
+
+    validate: called on every process each output.validation steps, with the averaged weights in the model;
+    what it measures by name goes into the log as validation/NAME. world: the processes; None: this one alone.
+    """
+    output, world = Path(output), world or World()
     if checkpoints(output / "checkpoints") and not resume:
         raise ValueError(
             f"{output} holds a run already: add --resume to go on with it, or choose another folder."
         )
     if recipe.train.threads:
         torch.set_num_threads(recipe.train.threads)
-    with Stop() as stop:
-        run = prepare(recipe, output, name, render)
+    with Stop() as stop, full_disk_in_words(output):
+        run = prepare(recipe, output, name, render, world)
+        run.validate = validate or (Validation() if recipe.output.validation else None)
         restore(run)
         stop.running = True
         loop(run, stop)
@@ -71,8 +93,10 @@ class Run:
     output: Path
     model: TrainingModel
     optimiser: MasterAdamW
-    stream: LatentStream
+    stream: Source
+    world: World
     render: Render | None = None  # None: the toybox
+    validate: Validate | None = None
     saved: int = 0  # the step of the newest checkpoint
 
     @property
@@ -84,54 +108,104 @@ class Run:
         return self.step >= self.recipe.optimiser.steps
 
 
-def prepare(recipe: Recipe, output: Path, name: str, render: Render | None) -> Run:
+def prepare(
+    recipe: Recipe, output: Path, name: str, render: Render | None, world: World | None = None
+) -> Run:
     """Model, latents and optimiser, at step 0."""
+    world = world or World()
     for library in (diffusers.utils.logging, transformers.utils.logging):
         library.disable_progress_bar()
     output.mkdir(parents=True, exist_ok=True)
-    (output / "recipe.json").write_text(canonical(recipe) + "\n", encoding="utf-8")
-    torch.manual_seed(recipe.seed)  # of the LoRA's initial weights
-    folder = base_folder(recipe, output)
-    cache = Path(recipe.data.cache or output / "latents")
-    prepare_latents(cache, recipe.data, folder / "vae", render)
-    model = load_model(recipe, folder)
+    if world.rank == 0:
+        (output / "recipe.json").write_text(canonical(recipe) + "\n", encoding="utf-8")
+    with world.first_before_others():
+        folder = base_folder(recipe, output)
+    torch.manual_seed(recipe.seed)  # of the LoRA's initial weights, equal on all processes
+    model = load_model(recipe, folder, world)
+    stream = open_stream(recipe, model, output, render, world)
+    if isinstance(model.text, TextCache) and isinstance(stream, LatentStream):
+        model.text.fill(["", *stream.captions()][world.rank :: world.size])
+        model.text.release()
+        world.wait()
     return Run(
         recipe=recipe,
         name=name,
         output=output,
         model=model,
-        optimiser=MasterAdamW(model.trained, recipe.optimiser),
-        stream=LatentStream(cache, recipe.data, recipe.optimiser.batch, recipe.seed),
+        optimiser=MasterAdamW(model.trained, recipe.optimiser, world),
+        stream=stream,
+        world=world,
         render=render,
     )
 
 
-def loop(run: Run, stop: "Stop") -> None:
+def open_stream(
+    recipe: Recipe, model: TrainingModel, output: Path, render: Render | None, world: World
+) -> Source:
+    """The batches of this process."""
+    if recipe.data.source != "toybox":
+        from mosaic.training.samples import open_source
+
+        return open_source(recipe, model, model.folder, output, world.rank, world.size)
+    cache = Path(recipe.data.cache or output / "latents")
+    prepare_latents(cache, recipe.data, model.folder / "vae", render, rank=world.rank, world=world.size)
+    world.wait()
+    return LatentStream(
+        cache, recipe.data, recipe.optimiser.batch, recipe.seed, rank=world.rank, world=world.size
+    )
+
+
+def loop(run: Run, stop: Stop) -> None:
     """Steps until the recipe's last or a signal."""
-    section, out = run.recipe.optimiser, run.recipe.output
-    with Journal(run.output, run.step, section.steps, section.batch * section.accumulation) as journal:
-        while not run.done and not stop.signal:
-            wants_norms = bool(out.gradient_norms) and run.step % out.gradient_norms == 0
-            terms, norms = micro_steps(run, wants_norms)
+    out = run.recipe.output
+    with open_journal(run) as journal:
+        while not run.done and not stop.agreed(run.world):
+            terms, norms = micro_steps(run, due(out.gradient_norms, run.step))
             norm = run.optimiser.step()
-            if run.step % out.log == 0 or run.done or norms:
-                journal.record(run.step, values(terms, norms, norm, run.optimiser.rate))
-            if out.pictures and run.step % out.pictures == 0:
+            if due(out.log, run.step) or run.done or norms:
+                told = values(terms, norms, norm, run.optimiser.rate, run.world)
+                journal.record(run.step, told)
+            if due(out.pictures, run.step):
                 draw(run, journal)
-            if run.step % out.checkpoint == 0:
+            if run.validate is not None and due(out.validation, run.step):
+                with run.optimiser.averaged():
+                    found = run.validate(run)
+                journal.record(run.step, {f"validation/{name}": value for name, value in found.items()})
+            if due(out.checkpoint, run.step):
                 save(run)
         if run.saved != run.step:
             save(run)
+
+
+def due(every: int, step: int) -> bool:
+    """Whether something is to be done after this many steps; `every` 0: never."""
+    return bool(every) and step % every == 0
+
+
+def open_journal(run: Run) -> Journal | Silence:
+    """The first process tells, the others are silent."""
+    if run.world.rank:
+        return Silence()
+    recipe, section = run.recipe, run.recipe.optimiser
+    pace = Pace(
+        samples=section.batch * section.accumulation * run.world.size,
+        operations=operations(recipe, run.model.folder),
+        peak=peak(run.model.device, recipe.model.dtype),
+    )
+    project, facts = recipe.output.wandb, recipe.model_dump(mode="json")
+    mirror = wandb_mirror(project, run.output, facts) if project else None
+    return Journal(run.output, run.step, section.steps, pace, mirror)
 
 
 def micro_steps(run: Run, wants_norms: bool) -> tuple[list[Terms], dict[str, float]]:
     """Forward and backward over one step's micro-batches; gradients are left with the optimiser."""
     count, done = run.recipe.optimiser.accumulation, []
     norms: dict[str, float] = {}
+    first, trained = run.world.rank * run.recipe.optimiser.batch, run.model.trained
     for micro in range(count):
-        terms = training_terms(run.model, next(run.stream), run.recipe, run.step, micro)
+        terms = training_terms(run.model, next(run.stream), run.recipe, run.step, micro, first)
         if wants_norms and not norms and len(terms.weighted) > 1:
-            norms = {name: gradient_norm(term, run.model.trained) for name, term in terms.weighted.items()}
+            norms = {name: gradient_norm(t, trained, run.world) for name, t in terms.weighted.items()}
         if terms.loss.requires_grad:  # a LoRA has no part in a batch without references
             terms.loss.backward()
         run.optimiser.collect(count)
@@ -139,98 +213,17 @@ def micro_steps(run: Run, wants_norms: bool) -> tuple[list[Terms], dict[str, flo
     return done, norms
 
 
-def values(terms: list[Terms], norms: dict[str, float], norm: float, rate: float) -> dict[str, float]:
-    """What one step has to tell, by name."""
-    told = {f"loss/{name}": value for name, value in mean_by_name([term.raw() for term in terms]).items()}
-    told |= {
-        f"probe/{name}": value for name, value in mean_by_name([term.accuracies() for term in terms]).items()
-    }
-    told |= {"gradient/norm": norm} | {f"gradient/{name}": value for name, value in norms.items()}
-    return told | {"lr": rate}
+def draw(run: Run, journal: Journal | Silence) -> None:
+    """Pictures of fixed prompts, references and seeds with the averaged weights.
 
-
-def mean_by_name(records: list[dict[str, float]]) -> dict[str, float]:
-    """Each name's mean over the records that have it."""
-    names = dict.fromkeys(name for record in records for name in record)
-    found = {name: [record[name] for record in records if name in record] for name in names}
-    return {name: sum(numbers) / len(numbers) for name, numbers in found.items()}
-
-
-def save(run: Run) -> None:
-    """A checkpoint to resume from, and beside it the averaged weights as another program would load them."""
-    facts = {
-        "step": run.step,
-        "stream": run.stream.state_dict(),
-        "recipe": run.recipe.model_dump(mode="json"),
-    }
-    tensors = run.optimiser.state_tensors() | {"random": {"torch": torch.get_rng_state()}}
-    save_checkpoint(run.output / "checkpoints", run.step, tensors, facts, run.recipe.output.keep)
-    run.saved = run.step
-    publish(run)
-
-
-def publish(run: Run) -> None:
-    """The averaged weights: OUTPUT/lora.safetensors, or the folder OUTPUT/model."""
-    with run.optimiser.averaged():
-        if run.recipe.train.parameters == "lora":
-            save_lora_file(run.model, run.output / "lora.safetensors", run.recipe, run.name)
-        else:
-            publish_folder(run.output / "model", str(run.step), lambda folder: save_model(run.model, folder))
-
-
-def restore(run: Run) -> None:
-    """Continue from the newest checkpoint; start from nothing where there is none."""
-    found = checkpoints(run.output / "checkpoints")
-    if not found:
-        return
-    tensors, facts = load_checkpoint(found[-1])
-    torch.set_rng_state(tensors["random"]["torch"])
-    run.optimiser.load_state_tensors(tensors, facts["step"])
-    run.stream.load_state_dict(facts["stream"])
-    run.saved = run.step
-    for key, (before, now) in differences(facts["recipe"], run.recipe).items():
-        print(f"resuming with {key} = {now}, which was {before}", file=sys.stderr)
-
-
-def finish(run: Run) -> None:
-    """The final files, once every step is done; a kill may have come between a checkpoint and these."""
-    if run.done:
-        publish(run)
-        settle_folder(run.output / "model")
-
-
-def draw(run: Run, journal: Journal) -> None:
-    """Pictures of fixed prompts, references and seeds with the averaged weights."""
+    Every process draws them, as each holds a part of a base that is spread, and the first one keeps them.
+    """
     from mosaic.training.pictures import preview_sheet
 
+    folder = None if run.world.rank else run.output
     with run.optimiser.averaged():
-        sheet = preview_sheet(run.model, run.recipe, run.output, run.step, run.render)
+        sheet = preview_sheet(run.model, run.recipe, folder, run.step, run.render)
     journal.picture(run.step, "pictures", sheet)
-
-
-@dataclass(kw_only=True, slots=True)
-class Stop:
-    """Remembers the first SIGTERM or SIGINT of a running loop; otherwise they end the run at once."""
-
-    running: bool = False
-    signal: int = 0
-    before: dict[int, Any] = field(default_factory=dict)
-
-    def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            self.before = {
-                number: signal.signal(number, self._heard) for number in (signal.SIGTERM, signal.SIGINT)
-            }
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-
-    def _heard(self, number: int, frame: FrameType | None) -> None:
-        if self.signal or not self.running:
-            raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(0)
-        self.signal = number
 
 
 def main() -> None:
@@ -245,8 +238,11 @@ def main() -> None:
     options = parser.parse_args()
     try:
         train(options.recipe, options.output, options.overrides, options.resume)
-    except ValueError as error:
-        parser.exit(2, f"{error}\n")
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        sentence = explain(error)
+        if sentence is None:
+            raise
+        parser.exit(2, f"{sentence}\n")
     except KeyboardInterrupt:
         parser.exit(130)
 

@@ -1,16 +1,21 @@
 """Checkpoints of a run: written whole or not at all, the last few kept, read without unpickling."""
 
+import errno
 import json
 import os
+import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 FACTS = "state.json"
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def save_checkpoint(
@@ -27,7 +32,9 @@ def save_checkpoint(
 
     path = write_folder(Path(folder) / f"step-{step:08d}", write)
     for old in checkpoints(folder)[:-keep]:
-        shutil.rmtree(old)
+        _remove(old)
+    for left in Path(folder).glob("step-*.*"):  # by a process that was killed
+        shutil.rmtree(left)
     return path
 
 
@@ -47,10 +54,14 @@ def write_folder(path: Path, write: Callable[[Path], None]) -> Path:
     temporary = path.with_name(f"{path.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    write(temporary)
-    _sync(temporary)
+    try:
+        write(temporary)
+        _sync(temporary)
+    except (OSError, SafetensorError):  # half a folder is of no use, and a full disk wants its room back
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
     if path.exists():
-        shutil.rmtree(path)
+        _remove(path)
     temporary.replace(path)
     return path
 
@@ -75,6 +86,38 @@ def settle_folder(link: Path) -> None:
         folder = link.resolve()
         link.unlink()
         folder.replace(link)
+
+
+@contextmanager
+def full_disk_in_words(folder: Path) -> Iterator[None]:
+    """A write that found no room ends in one sentence."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        if _number(error) not in FULL:
+            raise
+        good = checkpoints(folder / "checkpoints")
+        left = f"the last good checkpoint is {good[-1].name}" if good else "there is no checkpoint yet"
+        raise ValueError(
+            f"There is no room left for the files in {folder} ({os.strerror(_number(error))}); {left}: "
+            "free some space and go on with --resume."
+        ) from error
+
+
+def _number(error: OSError | SafetensorError) -> int:
+    """The operating system's number of an error."""
+    if isinstance(error, OSError):
+        return error.errno or 0
+    found = re.search(r"os error (\d+)", str(error))
+    return int(found[1]) if found else 0
+
+
+def _remove(folder: Path) -> None:
+    """First the name, then the files: a kill leaves no half of a folder under its name."""
+    gone = folder.with_name(f"{folder.name}.gone")
+    shutil.rmtree(gone, ignore_errors=True)
+    folder.replace(gone)
+    shutil.rmtree(gone)
 
 
 def _sync(folder: Path) -> None:

@@ -1,10 +1,11 @@
 """One micro-step: latents and captions in, loss terms out.
 
-B batch, K references, P points, T target tokens, R tokens of one reference, C channels. All randomness
-of a micro-step comes from one generator, seeded by (seed, step, micro-step): a resumed run draws the same.
+B batch, K references, P points, T target tokens, R tokens of one reference, C channels. Each sample has its
+own generator, seeded by (seed, step, micro-step, its index in the batch of all processes): a resumed run
+draws the same, and so do one process with a batch of 2·B and two with B each.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
@@ -14,9 +15,11 @@ from mosaic.geometry import Grid
 from mosaic.model.attention import Probe
 from mosaic.model.latents import pack_latents
 from mosaic.model.layout import Positions, TokenLayout, Visibility
+from mosaic.model.transformer import TransformerOutput
 from mosaic.objectives import correspondence_loss, disentanglement_loss, flow_matching_loss
 from mosaic.sampling import add_noise, sample_sigma
 from mosaic.training.accuracy import probe_accuracy
+from mosaic.training.missing import with_missing
 from mosaic.training.models import TrainingModel
 from mosaic.training.recipe import Dropout, LossSection, Recipe
 from mosaic.training.stream import Latents
@@ -30,6 +33,7 @@ class Terms:
     weights: dict[str, float]
     rows: Tensor | None = None  # (B, K, P, T) at the points; None: no reference took part
     points: "Points | None" = None
+    block_rows: Tensor | None = None  # (N, B, K, P, T), the same of each probed block by itself
 
     @property
     def weighted(self) -> dict[str, Tensor]:
@@ -50,27 +54,49 @@ class Terms:
         found = probe_accuracy(self.rows, self.points.labels, self.points.valid, self.points.grid)
         return {} if found is None else asdict(found)
 
+    def block_accuracies(self) -> dict[str, float]:
+        """The same for each probed block, in their order; chance is that of `accuracies`."""
+        told: dict[str, float] = {}
+        for i, rows in enumerate(() if self.block_rows is None else self.block_rows):
+            one = replace(self, rows=rows).accuracies()
+            told |= {f"block{i:02d}/{name}": one[name] for name in ("exact", "near") if name in one}
+        return told
+
 
 def training_terms(
-    model: TrainingModel, latents: Latents, recipe: Recipe, step: int, micro: int = 0
+    model: TrainingModel,
+    latents: Latents,
+    recipe: Recipe,
+    step: int,
+    micro: int = 0,
+    first: int = 0,
+    *,
+    per_block: bool = False,
 ) -> Terms:
-    """Flow matching, SCA and MD of one batch. Dropped references take part in nothing."""
-    generator = seeded(recipe.seed, step, micro)
-    shown, captions = drop(latents.captions, recipe.data.dropout, generator)
-    latents = latents if shown else latents.without_references()
-    clean = pack_latents(latents.target.to(model.device, torch.float32))  # (B, T, C)
-    noise = torch.randn(clean.shape, generator=generator).to(clean)
-    sigma = sample_sigma(len(clean), clean.shape[1], generator, recipe.noise.shift).to(clean.device)
-    points = supervised_points(latents, recipe.loss, model.device)
-    velocity, rows = predict(model, add_noise(clean, noise, sigma), sigma, captions, latents, recipe, points)
-    terms = {"flow": flow_matching_loss(velocity, noise, clean)}
-    if points is None or rows is None:
+    """Flow matching, SCA and MD of one batch. Dropped references take part in nothing.
+
+    first: index of its first sample in the batch of all processes. per_block: keep each block's rows as well.
+    """
+    key = (recipe.seed, step, micro)
+    own = [seeded(*key, 1 + first + i) for i in range(len(latents.captions))]  # 0 would be as good as absent
+    shown, captions = drop(latents.captions, recipe.data.dropout, seeded(*key), own)
+    latents = with_missing(latents, shown, recipe, model)
+    full = torch.promote_types(model.dtype, torch.float32)
+    clean = pack_latents(latents.target.to(model.device, full))  # (B, T, C)
+    noise = torch.stack([torch.randn(clean.shape[1:], generator=g) for g in own]).to(clean)
+    sigma = torch.cat([sample_sigma(1, clean.shape[1], g, recipe.noise.shift) for g in own]).to(clean)
+    points = supervised_points(latents, recipe.loss, model.device) if shown else None
+    probe = None if points is None else replace(points.probe(recipe.loss), per_block=per_block)
+    out = predict(model, add_noise(clean, noise, sigma), sigma, captions, latents, recipe, probe)
+    terms = {"flow": flow_matching_loss(out.velocity, noise, clean)}
+    if points is None or out.rows is None:
         return Terms(terms=terms, weights={"flow": 1.0})
     return Terms(
-        terms=terms | attention_terms(rows, points, recipe.loss),
+        terms=terms | attention_terms(out.rows, points, recipe.loss),
         weights={"flow": 1.0, "sca": recipe.loss.alpha, "md": md_weight(recipe.loss, step)},
-        rows=points.of_rows(rows).detach(),
+        rows=points.of_rows(out.rows).detach(),
         points=points,
+        block_rows=None if out.block_rows is None else points.of_rows(out.block_rows.detach()),
     )
 
 
@@ -81,14 +107,13 @@ def predict(
     captions: list[str],
     latents: Latents,
     recipe: Recipe,
-    points: "Points | None" = None,
-) -> tuple[Tensor, Tensor | None]:
-    """Velocity (B, T, C) and probe rows (B, K, P, T) of noisy target tokens (B, T, C) at sigma (B,)."""
+    probe: Probe | None = None,
+) -> TransformerOutput:
+    """Velocity and probe rows of noisy target tokens (B, T, C) at sigma (B,)."""
     text, pooled = model.encode(captions)
     layout = layout_of(latents, text.shape[1], recipe)
     references = [pack_latents(r.to(model.device, model.dtype)) for r in latents.references.unbind(1)]
-    probe = None if points is None else points.probe(recipe.loss)
-    output = model.transformer(
+    output: TransformerOutput = model.transformer(
         noisy.to(model.dtype),
         text,
         pooled,
@@ -99,7 +124,7 @@ def predict(
         reference_pooled=torch.zeros_like(pooled) if recipe.references.pooled == "null" else None,
         probe=probe,
     )
-    return output.velocity, output.rows
+    return output
 
 
 def layout_of(latents: Latents, text: int, recipe: Recipe) -> TokenLayout:
@@ -111,6 +136,8 @@ def layout_of(latents: Latents, text: int, recipe: Recipe) -> TokenLayout:
         references=(reference,) * latents.references.shape[1],
         visibility=Visibility(recipe.references.visibility),
         positions=Positions(recipe.references.positions),
+        reference_time=recipe.references.time,
+        reference_guidance=recipe.references.guidance,
     )
 
 
@@ -131,19 +158,27 @@ class Points:
     valid: Tensor  # bool (B, K, P)
     grid: Grid  # of the columns (of one reference, for target_to_ref)
     all_rows: int  # 0, or R: every token of a reference is probed, for MD over all rows
+    subjects: Tensor | None = None  # long (B, K), whom a reference shows; None: each its own
 
     def probe(self, loss: LossSection) -> Probe:
         tokens = self.tokens
         if self.all_rows:
             tokens = torch.arange(self.all_rows, device=tokens.device).expand(*tokens.shape[:2], -1)
-        return Probe(tokens=tokens.contiguous(), blocks=loss.blocks, direction=loss.direction)
+        return Probe(
+            tokens=tokens.contiguous(),
+            blocks=loss.blocks,
+            direction=loss.direction,
+            average=loss.average,
+            heads=loss.heads,
+            support=loss.support,
+        )
 
     def of_rows(self, rows: Tensor) -> Tensor:
-        """The rows (B, K, P, T) of the points among the probed ones."""
+        """The rows (…, B, K, P, T) of the points among the probed ones."""
         if not self.all_rows:
             return rows
-        index = self.tokens.where(self.valid, 0)[..., None].expand(-1, -1, -1, rows.shape[-1])
-        return rows.gather(2, index)
+        index = self.tokens.where(self.valid, 0)[..., None].expand(*rows.shape[:-2], -1, rows.shape[-1])
+        return rows.gather(-2, index)
 
 
 def supervised_points(latents: Latents, loss: LossSection, device: torch.device) -> Points | None:
@@ -155,11 +190,12 @@ def supervised_points(latents: Latents, loss: LossSection, device: torch.device)
     u, v, valid = (
         x.to(device) for x in (latents.points_reference, latents.points_target, latents.points_valid)
     )
+    shows = None if latents.subjects is None else latents.subjects.to(device)
     if loss.direction == "ref_to_target":
         all_rows = reference.size if loss.md_rows == "all" else 0
-        return Points(tokens=u, labels=v, valid=valid, grid=target, all_rows=all_rows)
+        return Points(tokens=u, labels=v, valid=valid, grid=target, all_rows=all_rows, subjects=shows)
     offset = reference.size * torch.arange(subjects, device=device)[:, None]
-    return Points(tokens=v, labels=u + offset, valid=valid, grid=reference, all_rows=0)
+    return Points(tokens=v, labels=u + offset, valid=valid, grid=reference, all_rows=0, subjects=shows)
 
 
 def attention_terms(rows: Tensor, points: Points, loss: LossSection) -> dict[str, Tensor]:
@@ -168,7 +204,7 @@ def attention_terms(rows: Tensor, points: Points, loss: LossSection) -> dict[str
     md_valid = points.valid.any(-1, keepdim=True).expand(rows.shape[:3]) if points.all_rows else points.valid
     return {
         "sca": correspondence_loss(own, points.labels, points.valid, loss.sca_reduction),
-        "md": disentanglement_loss(rows, md_valid, loss.md_distance),
+        "md": disentanglement_loss(rows, md_valid, loss.md_distance, points.subjects),
     }
 
 
@@ -179,16 +215,18 @@ def md_weight(loss: LossSection, step: int) -> float:
     return loss.beta * min(1.0, (step - loss.md_start) / loss.md_ramp) if loss.md_ramp else loss.beta
 
 
-def drop(captions: list[str], dropout: Dropout, generator: torch.Generator) -> tuple[bool, list[str]]:
+def drop(
+    captions: list[str], dropout: Dropout, shared: torch.Generator, own: list[torch.Generator]
+) -> tuple[bool, list[str]]:
     """Whether the batch keeps its references, and its captions with some emptied.
 
-    References are dropped for a whole micro-batch, so that their tokens are not computed; a sample's chances
-    of each of the three cases are those of the recipe.
+    References are dropped for a whole micro-batch of all processes (`shared`), so that their tokens are not
+    computed; a sample's chances of each of the three cases are those of the recipe.
     """
     without = dropout.references + dropout.both
-    shown = float(torch.rand((), generator=generator)) >= without
+    shown = float(torch.rand((), generator=shared)) >= without
     silent = dropout.text / (1 - without) if shown else dropout.both / without
-    draws = torch.rand(len(captions), generator=generator).tolist()
+    draws = [float(torch.rand((), generator=generator)) for generator in own]
     return shown, ["" if draw < silent else caption for draw, caption in zip(draws, captions, strict=True)]
 
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -28,20 +28,39 @@ class Latents:
     points_target: Tensor  # long (B, K, P)
     points_valid: Tensor  # bool (B, K, P)
     captions: list[str]
+    subjects: Tensor | None = None  # long (B, K), whom a reference shows; None: each its own
 
     def without_references(self) -> "Latents":
-        return replace(self, **{name: getattr(self, name)[:, :0] for name in TENSORS if name != "target"})
+        none = {name: getattr(self, name)[:, :0] for name in TENSORS if name != "target"}
+        return replace(self, **none, subjects=None)
+
+
+class Source(Protocol):
+    """An endless stream of batches of one process, all of one K and size at a time on every process.
+
+    Its state is that of the batch of all processes, equal on each of them.
+    """
+
+    def __next__(self) -> Latents: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
 class LatentStream:
     """An endless, seeded stream of batches over a cache; its state is how far each K has been read.
 
     Sample n of a K is element n mod N of the permutation of epoch n div N, so nothing is dropped or repeated
-    within an epoch, whatever the batch size.
+    within an epoch, whatever the batch size. Process `rank` of `world` takes its share of each batch of all
+    processes, which is drawn alike on all of them.
     """
 
-    def __init__(self, folder: Path, data: DataSection, batch: int, seed: int) -> None:
+    def __init__(
+        self, folder: Path, data: DataSection, batch: int, seed: int, rank: int = 0, world: int = 1
+    ) -> None:
         self.data, self.batch, self.seed = data, batch, seed
+        self.rank, self.world = rank, world
         self.shards = {
             k: [Shard(shard_path(folder, k, i)) for i in range(n)] for k, n in shard_counts(data).items()
         }
@@ -55,6 +74,18 @@ class LatentStream:
         self.drawn = state["drawn"]
         self.taken = {k: state["taken"].get(str(k), 0) for k in self.shards}
 
+    def captions(self) -> list[str]:
+        """Every caption it can give."""
+        kinds = ["captions", "detailed_captions"] if self.data.detailed else ["captions"]
+        told = {
+            caption
+            for shards in self.shards.values()
+            for shard in shards
+            for kind in kinds
+            for caption in shard.captions[kind]
+        }
+        return sorted(told)
+
     def __iter__(self) -> Iterator[Latents]:
         return self
 
@@ -63,15 +94,19 @@ class LatentStream:
         counts = sorted(self.shards)
         weights = np.array([self.data.subjects[k] for k in counts])
         subjects = int(generator.choice(counts, p=weights / weights.sum()))
-        rows = [self._row(subjects, self.taken[subjects] + i, generator) for i in range(self.batch)]
+        first = self.taken[subjects] + self.rank * self.batch
+        rows = [self._row(subjects, first + i) for i in range(self.batch)]
         self.drawn += 1
-        self.taken[subjects] += self.batch
+        self.taken[subjects] += self.world * self.batch
         captions = [row.pop("caption") for row in rows]
         return Latents(
-            captions=captions, **{name: torch.stack([row[name] for row in rows]) for name in TENSORS}
+            captions=captions,
+            subjects=torch.arange(subjects).expand(self.batch, -1),
+            **{name: torch.stack([row[name] for row in rows]) for name in TENSORS},
         )
 
-    def _row(self, subjects: int, position: int, generator: np.random.Generator) -> dict[str, Any]:
+    def _row(self, subjects: int, position: int) -> dict[str, Any]:
+        generator = np.random.default_rng([self.seed, subjects, position, 1])
         shards, size = self.shards[subjects], self.data.shard
         total = size * len(shards)
         index = int(_permutation(self.seed, subjects, position // total, total)[position % total])

@@ -30,6 +30,7 @@ class Recipe:
     """How a version of the instruments is made."""
 
     version: str
+    start: str  # the frozen version to go on from; "": from nothing
     seed: int
     scenes: int  # rendered in all
     held: int  # the last of them, for calibration
@@ -62,7 +63,9 @@ def make(recipe: Recipe, work: Path, vae: Path, output: Path) -> dict[str, objec
     first, second = work / "first.safetensors", work / "second.safetensors"
     if not first.exists() and not second.exists():
         lessons = Lessons(part(shots, 0, taught), None, recipe.seed)
-        train((Detector(), Reader()), lessons, first, recipe.steps[0], recipe.rates[0], recipe.batch)
+        frozen = FOLDER / f"{recipe.start}.safetensors"
+        networks = read_back(frozen) if recipe.start else (Detector(), Reader())
+        train(networks, lessons, first, recipe.steps[0], recipe.rates[0], recipe.batch)
     tripped = _round_trips(shots.pictures[: recipe.round_trips], work / "trips.npy", vae, recipe)
     held = _round_trips(shots.pictures[taught:], work / "held.npy", vae, recipe)
     if not second.exists():

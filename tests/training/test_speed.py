@@ -1,0 +1,77 @@
+"""Speed in the journal: samples, operations by the plan, and the share of a known device's peak."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mosaic.training.journal import Journal, Pace, wandb_mirror
+from mosaic.training.plan.devices import DEVICES
+from mosaic.training.run import open_journal, prepare
+from mosaic.training.speed import operations, peak, peak_of
+from tests.training.fake_world import fake_batches
+
+
+def test_the_pace_is_what_the_formulas_say() -> None:
+    told = Pace(samples=6, operations=2e12, peak=8e12).told(steps=10, seconds=5.0)
+    assert told["speed/samples_a_second"] == pytest.approx(12.0)
+    assert told["speed/teraflops"] == pytest.approx(4.0)
+    assert told["speed/utilisation"] == pytest.approx(0.5)
+    assert set(Pace(samples=6).told(1, 1.0)) == {"speed/samples_a_second"}
+
+
+@pytest.mark.parametrize(
+    ("driver", "known"),
+    [
+        ("NVIDIA H200", "H200"),
+        ("NVIDIA H100 80GB HBM3", "H100"),
+        ("NVIDIA A100-SXM4-80GB", "A100-80"),
+        ("NVIDIA A100-SXM4-40GB", "A100-40"),
+        ("NVIDIA GeForce RTX 4090", "4090"),
+        ("NVIDIA L40S", "L40S"),
+    ],
+)
+def test_a_gpu_is_known_by_its_drivers_name(driver: str, known: str) -> None:
+    assert peak_of(driver, "bfloat16") == DEVICES[known].rate("bfloat16")
+
+
+def test_an_unknown_device_has_no_peak() -> None:
+    assert peak_of("NVIDIA Tesla K80", "bfloat16") is None
+    assert peak(torch.device("cpu"), "float32") is None
+
+
+def test_a_run_knows_its_operations(tiny_recipe: Any, tiny_start: Path, tmp_path: Path) -> None:
+    recipe = tiny_recipe(model={"base": str(tiny_start)})
+    run = prepare(recipe, tmp_path, "test", fake_batches)
+    with open_journal(run) as journal:
+        assert isinstance(journal, Journal) and journal.pace.operations > 0
+    twice = recipe.optimiser.model_copy(update={"accumulation": 2 * recipe.optimiser.accumulation})
+    more = operations(recipe.model_copy(update={"optimiser": twice}), run.model.folder)
+    assert more == pytest.approx(2 * journal.pace.operations)
+
+
+def test_weights_and_biases_gets_the_same_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    wandb = pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    mirror = wandb_mirror("mosaic-test", tmp_path, {"seed": 3})
+    with Journal(tmp_path, 0, 4, Pace(samples=2), mirror) as journal:
+        journal.record(2, {"loss/flow": 0.5})
+    assert wandb.config["seed"] == 3
+    wandb.finish()
+    assert len(list(tmp_path.glob("wandb/offline-run-*/run-*.wandb"))) == 1
+    summary = capfd.readouterr().err
+    assert "loss/flow 0.5" in summary and "speed/samples_a_second" in summary
+    assert json.loads((tmp_path / "log.jsonl").read_text())["loss/flow"] == 0.5
+
+
+def test_without_its_package_the_sentence_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(ValueError, match="pip install wandb"):
+        wandb_mirror("project", tmp_path, {})
