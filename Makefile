@@ -44,6 +44,7 @@ pictures: demo
 	cp demo/sheet.png docs/pictures/demo-sheet.png
 	cp demo/attention/looks.png docs/pictures/demo-attention.png
 	$(BIN)/python examples/toybox_pictures.py docs/pictures
+	$(BIN)/python examples/matching_pictures.py docs/pictures
 
 clean:
 	rm -rf demo build dist

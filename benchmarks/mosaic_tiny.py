@@ -1,49 +1,68 @@
 """mosaic-tiny's figures (docs/training.md): its autoencoder's PSNR, and the toybox measures of its pictures.
 
-OMP_NUM_THREADS=1 python benchmarks/mosaic_tiny.py
+OMP_NUM_THREADS=1 python benchmarks/mosaic_tiny.py [--scenes 256] [--subjects 1 2 3 4 6] [--floor]
+
+--floor: without its references, the prompt alone.
 """
 
+import argparse
+import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
-import numpy as np
 import torch
+from diffusers import AutoencoderKL
 
-import mosaic
-from mosaic.sample import Reference, Subject
 from mosaic.toybox import batches
-from mosaic.toybox.instruments.measure import benchmark
-from mosaic.toybox.render import render
+from mosaic.toybox.instruments.measure import SUBJECTS, benchmark
 from mosaic.toybox.scene import Composition
+from mosaic.training.ablation.measuring import generator_of
+from mosaic.training.models import base_folder, load_model
+from mosaic.training.recipe import Recipe, recipe_of
 
-SCENES, STEPS, GUIDANCE = 32, 12, 2.0
-pipeline = mosaic.load()
+STEPS, GUIDANCE, SEED = 12, 2.0, 1
 
 
-def psnr(subjects: int) -> float:
-    """Of four validation scenes through the autoencoder, dB."""
-    batch = next(batches(99, subjects=subjects, batch=4, split="validation"))
+def shipped() -> Recipe:
+    """The embedded model with its LoRA, as its recipes trained it."""
+    folder = base_folder(recipe_of({"model": {"base": "embedded"}}), None)
+    model = {"base": "embedded", "lora": str(folder / "lora.safetensors"), "attention": "math"}
+    output = {"picture_steps": STEPS, "guidance": GUIDANCE}
+    return recipe_of({"model": model, "lora": {"rank": 32}, "output": output})
+
+
+def psnr(vae: AutoencoderKL, subjects: int) -> float:
+    """Of eight validation scenes through the autoencoder, dB."""
+    batch = next(batches(99, subjects=subjects, batch=8, split="validation"))
     real = batch.target.permute(0, 3, 1, 2).float() / 127.5 - 1
     with torch.no_grad():
-        made = pipeline.vae.decode(pipeline.vae.encode(real).latent_dist.mean).sample.clamp(-1, 1)
+        made = vae.decode(vae.encode(real).latent_dist.mean).sample.clamp(-1, 1)
     return float(-10 * ((real - made).square().mean() / 4).log10())
 
 
-def draw(compositions: Sequence[Composition]) -> torch.Tensor:
-    """uint8 (N, 128, 128, 3): a picture a composition of caption and references; its place is its seed."""
-    return torch.stack([_picture(composition, seed) for seed, composition in enumerate(compositions)])
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--scenes", type=int, default=256)
+    parser.add_argument("--subjects", type=int, nargs="+", default=list(SUBJECTS))
+    parser.add_argument("--floor", action="store_true")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    recipe = shipped()
+    model = load_model(recipe, base_folder(recipe, None))
+    vae = AutoencoderKL.from_pretrained(model.folder / "vae").float().eval()
+    print({f"K = {k}": round(psnr(vae, k), 1) for k in (1, 4, 6)})
+    draw = generator_of(model, recipe, SEED)
 
+    def without(compositions: Sequence[Composition]) -> torch.Tensor:
+        return draw([replace(c, references=()) for c in compositions])
 
-def _picture(composition: Composition, seed: int) -> torch.Tensor:
-    shown = render(list(composition.references), 64, 64)
-    masks = shown.masks(1)[:, 0].numpy()
-    references = [
-        Reference(subject=Subject(id=str(k), name=toy.species), image=shown.picture[k].numpy(), mask=masks[k])
-        for k, toy in enumerate(composition.scene.toys)
-    ]
-    options = {"height": 128, "width": 128, "steps": STEPS, "guidance": GUIDANCE, "seed": seed}
-    return torch.from_numpy(np.array(pipeline(composition.caption, references, **options).images[0]))
+    name = "mosaic-tiny without references" if options.floor else "mosaic-tiny"
+    print(
+        benchmark(
+            without if options.floor else draw, options.subjects, options.scenes, name=name
+        ).to_markdown()
+    )
 
 
 if __name__ == "__main__":
-    print({f"K = {k}": round(psnr(k), 1) for k in (1, 4, 6)})
-    print(benchmark(draw, name="mosaic-tiny", subjects=(1, 4), scenes=SCENES).to_markdown())
+    main()

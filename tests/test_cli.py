@@ -22,6 +22,7 @@ SURFACE = {
     "train": "recipe --set --resume --output",
     "curate": "recipe --output --only --ray-address --set",
     "inspect": "data --output --samples",
+    "match": "first second --output --features --cutout",
     "plan": "recipe --set --gpu --utilisation --json",
 }
 
@@ -186,6 +187,9 @@ LATER = [
     ("train nothing.toml --output {here}/run", "nothing.toml"),
     ("train {here}/words.png --output {here}/run", "words.png"),
     ("generate hi --output {here}/r.png --model {here}/nothing", "nothing"),
+    ("match a.png b.png --output {here}/lines.jpg", ".png"),
+    ("match nothing.png b.png --output {here}/lines.png", "nothing.png"),
+    ("match a.png b.png --output {here}/lines.png --features eyes", "gradients"),
     ("generate hi --output {here}/r.png --model {here}", "model_index.json"),
     ("generate hi --output {here}/r.png --model {here}/words.png", "words.png"),
 ]

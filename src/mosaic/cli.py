@@ -266,6 +266,27 @@ def inspect(
 
 
 @app.command()
+def match(
+    first: Annotated[Path, typer.Argument(metavar="A", help="A picture of the subject.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Another picture of it.")],
+    output: File,
+    features: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KIND[=AT]",
+            help="gradients, embedded, dino=MODEL, diy-sc=FILE, sd=MODEL, flux=MODEL; several must agree."
+            " Default: gradients, the best that needs no download.",
+        ),
+    ] = None,
+    cutout: Cutout = "none",
+) -> None:
+    """The places two pictures share, as lines."""
+    from mosaic.matching.command import match_files
+
+    match_files(first, second, output, features=list(features or ()), cutout=cutout == "auto")
+
+
+@app.command()
 def plan(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE.toml")],
     overrides: Annotated[

@@ -18,7 +18,7 @@ from mosaic.toybox.instruments.network import SHAPES, STRIDE, YAWS, Detector, Re
 from mosaic.toybox.instruments.shots import ATTRIBUTES, COLOUR_OF, SIZE, WORN_BY
 
 FOLDER = Path(__file__).parents[2] / "models" / "toybox-instruments"
-VERSION = "v1"
+VERSION = "v2"
 NAMES = (*SHAPES, *COLOUR_OF.values(), "yaw")  # what is read of a toy
 APART = 5  # cells: no two toys are found in one window of this side
 

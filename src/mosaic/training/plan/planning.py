@@ -224,10 +224,9 @@ def _savings(work: Work) -> list[tuple[str, Any]]:
         key = f"optimiser.batch=1 optimiser.accumulation={whole}"
         savings.append((key, lambda w: _with(_with_micro(w, batch=1), accumulation=whole)))
     if work.fullest.trains == "lora":
-        savings += [
-            ("model.text_cache=FOLDER", lambda w: _with(w, text_stays=False)),
-            ("model.quantize=fp8", lambda w: _with(w, quantize="fp8", spread=False)),
-        ]
+        if not work.holding.autoencoder:  # every caption is known before the first step
+            savings.append(("model.text_cache=FOLDER", lambda w: _with(w, text_stays=False)))
+        savings.append(("model.quantize=fp8", lambda w: _with(w, quantize="fp8", spread=False)))
     savings.append(("optimiser.kind=adamw8bit", lambda w: _with(w, eight_bit=True)))
     if work.fullest.trains == "lora":
         savings.append(("model.quantize=nf4", lambda w: _with(w, quantize="nf4", spread=False)))

@@ -1,0 +1,1 @@
+"""Writers of prompts: templates over a taxonomy, a language model, the toybox."""

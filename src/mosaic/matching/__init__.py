@@ -1,0 +1,1 @@
+"""Points that show the same place in two pictures: features on a grid, and pure functions of them."""
