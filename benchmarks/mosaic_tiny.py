@@ -56,12 +56,8 @@ def main() -> None:
     def without(compositions: Sequence[Composition]) -> torch.Tensor:
         return draw([replace(c, references=()) for c in compositions])
 
-    name = "mosaic-tiny without references" if options.floor else "mosaic-tiny"
-    print(
-        benchmark(
-            without if options.floor else draw, options.subjects, options.scenes, name=name
-        ).to_markdown()
-    )
+    generate, name = (without, "mosaic-tiny without references") if options.floor else (draw, "mosaic-tiny")
+    print(benchmark(generate, options.subjects, options.scenes, name=name).to_markdown())
 
 
 if __name__ == "__main__":

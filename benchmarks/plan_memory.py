@@ -4,7 +4,7 @@ OMP_NUM_THREADS=1 python benchmarks/plan_memory.py [NAME …]
 
 Each configuration is trained for three steps in a process of its own, by the same function as `mosaic train`,
 on pictures of noise. Memory is the process's largest resident set (getrusage) less what it held after its
-imports; once with freed blocks given back at once ("mapped"), once with malloc as it is.
+imports; once with freed blocks given back at once (the prediction's case), once with malloc as it is.
 """
 
 import argparse
@@ -16,7 +16,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -142,8 +141,8 @@ def measured(table: dict[str, Any], **environment: str) -> dict[str, float]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def predicted(table: dict[str, Any], heap: bool) -> dict[str, float]:
-    """Bytes by part, as `mosaic plan --gpu cpu` tells them; heap: of malloc as it is."""
+def predicted(table: dict[str, Any]) -> dict[str, float]:
+    """Bytes by part, as `mosaic plan --gpu cpu` tells them."""
     from mosaic.training.plan import reading
     from mosaic.training.plan.memory import memory
     from mosaic.training.recipe import recipe_of
@@ -151,7 +150,7 @@ def predicted(table: dict[str, Any], heap: bool) -> dict[str, float]:
     made = recipe_of(table)
     model = reading.model_of(made)
     micros = reading.micros_of(made, model, on_cpu=True)
-    return memory(model, reading.fullest(micros), replace(reading.holding_of(made), heap=heap))
+    return memory(model, reading.fullest(micros), reading.holding_of(made))
 
 
 def main() -> None:
@@ -161,21 +160,17 @@ def main() -> None:
     options = parser.parse_args()
     if options.child:
         return child(json.loads(options.child))
-    print("| configuration | activations GiB | malloc | predicted GiB | measured GiB | ratio |")
+    print("| configuration | activations GiB | predicted GiB | measured GiB | ratio | malloc as it is GiB |")
     print("|---|---|---|---|---|---|")
     for name in options.names or CONFIGS:
-        for heap, environment in ((False, MAPPED), (True, {})):
-            row = compared(CONFIGS[name], heap, environment)
-            told = [f"{value:.2f}" for value in row[1:]]
-            print(
-                f"| {name} | {row[0]:.2f} | {'as it is' if heap else 'mapped'} | {' | '.join(told)} |",
-                flush=True,
-            )
+        row = compared(CONFIGS[name])
+        told = [f"{value:.2f}" for value in (*row, measured(CONFIGS[name])["bytes"] / GIB)]
+        print(f"| {name} | {' | '.join(told)} |", flush=True)
 
 
-def compared(table: dict[str, Any], heap: bool, environment: dict[str, str]) -> tuple[float, ...]:
+def compared(table: dict[str, Any]) -> tuple[float, float, float, float]:
     """GiB of activations, predicted and measured, and the ratio of the last two."""
-    parts, found = predicted(table, heap), measured(table, **environment)
+    parts, found = predicted(table), measured(table, **MAPPED)
     activations = sum(parts[part] for part in ("activations", "probe rows", "working memory"))
     total = sum(parts.values())
     return activations / GIB, total / GIB, found["bytes"] / GIB, total / found["bytes"]

@@ -273,8 +273,8 @@ def total(counts: list[dict[str, tuple[float, float]]], name: str) -> float:
 
 def test_true_renders_score_about_all(sheet: Exam) -> None:
     counts = score(controls.true(sheet.compositions), sheet)
-    # v1 is preliminary: 100 % and 90 % on these twelve scenes; 99 % is the goal (docs/toybox-measures.md)
-    assert total(counts, "presence") >= 0.97 and total(counts, "identity") >= 0.85
+    # v2: 93 to 98 % of identities over 64 scenes; 99 % is the goal (docs/toybox-measures.md)
+    assert total(counts, "presence") >= 0.97 and total(counts, "identity") >= 0.9
     assert (
         total(counts, "leakage") <= 0.03 and total(counts, "pose") >= 0.9 and total(counts, "surplus") <= 0.03
     )
@@ -302,8 +302,9 @@ def test_nothing_is_found_where_nothing_is(sheet: Exam) -> None:
 def test_pictures_of_other_sizes_are_brought_to_size(sheet: Exam) -> None:
     small = controls.true(sheet.compositions[:2])
     large = small.repeat_interleave(2, 1).repeat_interleave(2, 2)
-    tools = instruments()
-    assert tools.look(small).species.tolist() == tools.look(large).species.tolist()
+    one, other = (instruments().look(pictures) for pictures in (small, large))
+    whom = [sorted(zip(f.which.tolist(), f.species.tolist(), strict=True)) for f in (one, other)]
+    assert whom[0] == whom[1]
 
 
 def test_batches_change_nothing(sheet: Exam) -> None:

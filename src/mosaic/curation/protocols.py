@@ -33,7 +33,7 @@ class Source(Protocol):
     """Where a run's records come from: `stages.prompts.make` and `stages.importing.make` answer with one.
 
     What it says of an index depends on its section and the index alone: a damaged row or a prompt that could
-    not be had is a record with a failed outcome, in order, never an exception. Of the outcome's facts, "joins"
+    not be had is a record with a failed outcome, in order, never an exception. Of its facts, "joins"
     names the stage an imported sample goes on with: "segment", "refer", "correspond" or "pack".
     """
 

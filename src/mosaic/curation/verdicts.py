@@ -34,7 +34,7 @@ class Verdict:
 
 
 def verdict(scores: Mapping[str, float], thresholds: Mapping[str, Bounds]) -> Verdict:
-    """By the first score, in the order of the thresholds, that is out of bounds. Keys may be "segment/*/area"."""
+    """By the first score, in the order of the thresholds, out of bounds. Keys may be "segment/*/area"."""
     for pattern, bounds in thresholds.items():
         for name, value in _matching(scores, pattern):
             if not bounds.holds(value):

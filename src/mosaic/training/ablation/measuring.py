@@ -68,14 +68,19 @@ def generator_of(model: TrainingModel, recipe: Recipe, seed: int) -> Generate:
 
 
 def exam_latents(compositions: Sequence[Composition], vae: AutoencoderKL, recipe: Recipe) -> Latents:
-    """Captions and encoded references of compositions; there is no target to be seen, and no point."""
+    """Captions and encoded references, if any, of compositions; no target to be seen, and no point."""
     data, batch, subjects = recipe.data, len(compositions), len(compositions[0].references)
-    shown = render([r for c in compositions for r in c.references], data.reference_size, data.reference_size)
-    references = encode_pictures(vae, shown.picture, "mean", torch.Generator())
+    channels, side = vae.config.latent_channels, data.reference_size // 8
+    references = torch.zeros(batch, subjects, channels, side, side)
+    if subjects:
+        scenes = [r for c in compositions for r in c.references]
+        shown = render(scenes, data.reference_size, data.reference_size).picture
+        found = encode_pictures(vae, shown, "mean", torch.Generator())
+        references = found.unflatten(0, (batch, subjects))
     nothing = torch.zeros(batch, subjects, 0, dtype=torch.long)
     return Latents(
-        target=torch.zeros(batch, references.shape[1], data.size // 8, data.size // 8),
-        references=references.unflatten(0, (batch, subjects)),
+        target=torch.zeros(batch, channels, data.size // 8, data.size // 8),
+        references=references,
         points_reference=nothing,
         points_target=nothing,
         points_valid=nothing.bool(),

@@ -15,10 +15,7 @@ GIB = 1 << 30
 STORED = {"fp8": 1.0, "int8": 1.0, "nf4": 0.5 + 4 / 64}  # bytes a weight, scales included
 # over what tensors take: holes between them. On a CPU as measured (docs/plan.md), on a GPU as is usual
 HOLES = {"cpu": 0.04, "cuda": 0.05}
-HEAP = 32 << 20  # bytes: glibc maps larger blocks by themselves and gives them back at once
-HEAP_HOLES = 0.9  # for every byte of activations in smaller blocks, as measured (docs/plan.md)
-FLEETING = ("activations", "probe rows", "working memory")
-CONTEXT = {"cpu": 0.03 * GIB, "cuda": 0.75 * GIB}  # libraries' own, matmul workspaces included
+CONTEXT = {"cpu": 0.09 * GIB, "cuda": 0.75 * GIB}  # libraries' own, matmul workspaces included
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,7 +62,6 @@ class Holding:
     processes: int = 1
     spread: bool = False  # FSDP: frozen weights are divided among the processes
     second_gradients: bool = False  # a term's own, for its norm
-    heap: bool = False  # on a CPU: freed blocks under HEAP stay in malloc's heap, with holes
 
 
 def memory(model: Model, micro: Micro, holding: Holding) -> dict[str, float]:
@@ -77,14 +73,7 @@ def memory(model: Model, micro: Micro, holding: Holding) -> dict[str, float]:
     )
     where = "cpu" if micro.on_cpu else "cuda"
     overhead = CONTEXT[where] + HOLES[where] * sum(busiest.values())
-    torn = HEAP_HOLES * sum(busiest[part] for part in FLEETING) if _in_heap(model, micro, holding) else 0
-    return stays | busiest | {"allocator and libraries": overhead, "holes in malloc's heap": torn}
-
-
-def _in_heap(model: Model, micro: Micro, holding: Holding) -> bool:
-    """Whether a tensor of the packed sequence is of the size that malloc keeps in its heap."""
-    one = micro.batch * micro.length * model.backbone.width * micro.bytes
-    return holding.heap and micro.on_cpu and one < HEAP
+    return stays | busiest | {"allocator and libraries": overhead}
 
 
 def resting(model: Model, micro: Micro, holding: Holding) -> dict[str, float]:

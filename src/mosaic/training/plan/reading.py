@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -99,7 +98,6 @@ def holding_of(recipe: Recipe) -> Holding:
         processes=processes,
         spread=recipe.train.parallel == "fsdp" and processes > 1,
         second_gradients=recipe.output.gradient_norms > 0,
-        heap="MALLOC_MMAP_THRESHOLD_" not in os.environ,
     )
 
 

@@ -5,12 +5,15 @@ import json
 from rich.console import Console
 from rich.table import Table
 
+from mosaic.training.plan.devices import CPU
 from mosaic.training.plan.memory import GIB
 from mosaic.training.plan.planning import Plan
 
 MIB = 1 << 20
-MALLOC = "holes in malloc's heap"
-MAPPED = "MALLOC_MMAP_THRESHOLD_=1048576"
+MALLOC = """\
+On a CPU malloc may hold up to four times the memory of the tensors; MALLOC_MMAP_THRESHOLD_=1048576 in the
+environment keeps to the above, at a price in time (docs/plan.md).
+"""
 
 
 def show(plan: Plan, as_json: bool = False) -> None:
@@ -21,10 +24,8 @@ def show(plan: Plan, as_json: bool = False) -> None:
     console = Console(soft_wrap=True, highlight=False)
     for table in (_parameters(plan), _bytes("memory of a process", plan.memory), _step(plan)):
         console.print(table, "")
-    if MALLOC in plan.memory:
-        console.print(
-            f"{MAPPED} in the environment avoids the holes; memory is then cleared anew each time.\n"
-        )
+    if plan.forecasts[0].device == CPU:
+        console.print(MALLOC)
     console.print(_devices(plan), "")
     for line in _told_advice(plan):
         console.print(line, markup=False)
