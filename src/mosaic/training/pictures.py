@@ -15,11 +15,12 @@ from torch import Tensor
 
 from mosaic.model.latents import pack_latents, unpack_latents, unscale_latents
 from mosaic.sampling import euler, schedule
-from mosaic.training.latents import Render, Rendered, encode_pictures
+from mosaic.training.latents import Render, Rendered
 from mosaic.training.models import TrainingModel
 from mosaic.training.recipe import Recipe
 from mosaic.training.step import grids_of, predict, seeded
 from mosaic.training.stream import Latents
+from mosaic.training.validation import as_latents
 
 SCENES = 4
 SEED = 1
@@ -32,16 +33,7 @@ def preview_sheet(
     """Draw `SCENES` scenes of the recipe's largest K into OUTPUT/pictures/step-N.png, if any; its pixels."""
     vae = AutoencoderKL.from_pretrained(model.folder / "vae").to(model.device).eval()
     batch = _scenes(recipe, render)
-    scenes, subjects = batch.references.shape[:2]
-    references = encode_pictures(vae, batch.references.flatten(0, 1), "mean", torch.Generator())
-    latents = Latents(
-        target=encode_pictures(vae, batch.target, "mean", torch.Generator()),
-        references=references.unflatten(0, (scenes, subjects)),
-        points_reference=batch.reference,
-        points_target=batch.point,
-        points_valid=batch.valid,
-        captions=list(batch.captions),
-    )
+    latents = as_latents(batch, vae)
     with torch.compiler.set_stance("force_eager"):  # a graph for these few shapes is not worth its making
         pictures = decode(vae, sample_latents(model, latents, recipe))
     sheet = _sheet(batch, pictures)
