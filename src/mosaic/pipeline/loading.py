@@ -10,18 +10,16 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import PipelineQuantizationConfig
-from diffusers.utils import logging as diffusers_logging
-from transformers.utils import logging as transformers_logging
 
 from mosaic.model import quantize as bits
 from mosaic.model.checkpoint import lora_file
+from mosaic.perception.loading import quiet
 from mosaic.pipeline.memory import explained
 from mosaic.pipeline.mosaic_pipeline import MosaicPipeline
 
@@ -89,26 +87,12 @@ def load(
 
 
 def _from_folder(folder: Path, dtype: torch.dtype, config: Any) -> MosaicPipeline:
-    with quiet_libraries():
+    with quiet():
         pipeline = MosaicPipeline.from_pretrained(str(folder), dtype=dtype, quantization_config=config)
     for component in pipeline.components.values():
         if isinstance(component, torch.nn.Module):
             component.requires_grad_(False)
     return pipeline
-
-
-@contextmanager
-def quiet_libraries() -> Iterator[None]:
-    """No progress bars of diffusers and transformers while weights are read."""
-    libraries = (diffusers_logging, transformers_logging)
-    shown = [library for library in libraries if library.is_progress_bar_enabled()]
-    for library in shown:
-        library.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for library in shown:
-            library.enable_progress_bar()
 
 
 def place(pipeline: MosaicPipeline, device: str, offload: str) -> None:
