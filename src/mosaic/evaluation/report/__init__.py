@@ -1,0 +1,1 @@
+"""What an evaluation tells: JSON, Parquet, Markdown, LaTeX and one HTML page."""
