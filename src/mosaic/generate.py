@@ -202,11 +202,10 @@ def look_over(
 ) -> None:
     """A warning for a reference its canvas spoils, ValueError where the picture cannot fit the memory."""
     from mosaic.model.layout import TokenLayout, Visibility
-    from mosaic.model.lora import LoraMetadata
     from mosaic.pipeline import CanvasChoice
     from mosaic.pipeline.memory import check_memory
 
-    lora = pipeline.lora or LoraMetadata()
+    lora = pipeline.run_as
     choice = CanvasChoice.of(lora, options.canvas)
     for (_, file), one in zip(options.references, references, strict=True):
         if choice.kind == "released" and isinstance(one, Reference) and noisy_white_border(one.image):

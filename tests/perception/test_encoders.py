@@ -32,19 +32,31 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_preparations_are_those_of_transformers() -> None:
     clip = Preparation(side=32, shortest=32, mean=CLIP_MEAN, spread=CLIP_STD)
     siglip = Preparation(side=32, shortest=None, mean=HALF, spread=HALF)
-    dinov2 = Preparation(side=28, shortest=37, mean=IMAGENET_MEAN, spread=IMAGENET_STD)
+    dinov2 = Preparation(side=28, shortest=36, mean=IMAGENET_MEAN, spread=IMAGENET_STD)
     crop = {"height": 28, "width": 28}
     theirs = [
         CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}),
         SiglipImageProcessorPil(size={"height": 32, "width": 32}),
         BitImageProcessorPil(
-            size={"shortest_edge": 37}, crop_size=crop, image_mean=IMAGENET_MEAN, image_std=IMAGENET_STD
+            size={"shortest_edge": 36}, crop_size=crop, image_mean=IMAGENET_MEAN, image_std=IMAGENET_STD
         ),
     ]
     for ours, processor in zip((clip, siglip, dinov2), theirs, strict=True):
         for picture in PICTURES:
             expected = processor(images=Image.fromarray(picture), return_tensors="pt").pixel_values
             torch.testing.assert_close(ours([picture]), expected, rtol=0, atol=3e-6)
+
+
+@pytest.mark.parametrize("height", range(30, 46))
+def test_the_crop_is_torchvisions(height: int) -> None:
+    """int(round((long - side) / 2)) of the resized picture, whatever is left over."""
+    picture = random_picture(height, 30)
+    prepare = Preparation(side=28, shortest=28, mean=(0.0, 0.0, 0.0), spread=(1.0, 1.0, 1.0))
+    long = int(28 * height / 30)
+    resized = np.asarray(Image.fromarray(picture).resize((28, long), Image.Resampling.BICUBIC))
+    top = int(round((long - 28) / 2.0))
+    expected = resized[top : top + 28].transpose(2, 0, 1) / np.float32(255)
+    np.testing.assert_array_equal(prepare([picture])[0].numpy(), expected)
 
 
 @pytest.mark.parametrize("name", ["clip", "siglip", "dino", "dinov2"])

@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -81,6 +82,30 @@ def test_a_killed_run_resumes_to_the_bit(
     monkeypatch.undo()
     assert go(recipe, tmp_path / "cut", resume=True) == whole
     assert_equal(newest(tmp_path / "cut"), newest(tmp_path / "whole"))
+
+
+def test_a_trained_base_says_how_its_references_are_run(
+    tiny_recipe: Any, tiny_start: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from mosaic.pipeline import load
+    from mosaic.sample import Reference, Subject
+
+    recipe = tiny_recipe(
+        model={"base": str(tiny_start)},
+        train={"parameters": "base"},
+        references={"visibility": "isolated", "canvas": "letterbox"},
+    )
+    go(recipe, tmp_path / "run")
+    pipeline = load(tmp_path / "run" / "model")
+    assert str(pipeline.run_as.visibility) == "isolated"
+    assert pipeline.run_as.canvas_size == recipe.data.reference_size
+    grey = np.full((100, 80, 3), 128, np.uint8)
+    toy = Reference(subject=Subject(id="toy", name="toy"), image=grey, mask=np.ones((100, 80), bool))
+    (encoded,) = pipeline.encode_references([toy], (64, 64))
+    side = recipe.data.reference_size // 16
+    assert (encoded.grid.height, encoded.grid.width) == (side, side)
+    pipeline("a toy", [encoded], steps=1)
+    assert "no LoRA" not in caplog.text
 
 
 def kill_in_step(monkeypatch: pytest.MonkeyPatch, kill: int) -> None:

@@ -28,6 +28,8 @@ def test_the_pace_is_what_the_formulas_say() -> None:
     [
         ("NVIDIA H200", "H200"),
         ("NVIDIA H100 80GB HBM3", "H100"),
+        ("NVIDIA H100 PCIe", "H100-PCIe"),
+        ("NVIDIA H100 NVL", "H100-NVL"),
         ("NVIDIA A100-SXM4-80GB", "A100-80"),
         ("NVIDIA A100-SXM4-40GB", "A100-40"),
         ("NVIDIA GeForce RTX 4090", "4090"),

@@ -89,6 +89,7 @@ class Column:
     official: bool  # whether that model is the published one
     scale: float = 100.0
     mean: Literal["groups", "entries", ""] = ""  # "": the benchmark's own
+    lower_is_better: bool = False
 
     @property
     def title(self) -> str:

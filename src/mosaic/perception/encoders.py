@@ -49,7 +49,11 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preparation:
-    """How a picture becomes the model's square: bicubic by Pillow in whole levels, then mean and spread."""
+    """How a picture becomes the model's square: bicubic by Pillow in whole levels, then mean and spread.
+
+    To the pixel what torchvision's Resize and CenterCrop do, with which CLIP, DINO and DINOv2 were published;
+    transformers' processors crop one pixel to the left of it where 3 pixels in 4 are left over.
+    """
 
     side: int
     shortest: int | None  # pixels of the shorter side before the crop; None: stretched to the square
@@ -68,7 +72,7 @@ class Preparation:
             return image.resize((self.side, self.side), Image.Resampling.BICUBIC)
         short = min(image.size)
         width, height = (int(self.shortest * side / short) for side in image.size)
-        left, top = (width - self.side) // 2, (height - self.side) // 2
+        left, top = round((width - self.side) / 2), round((height - self.side) / 2)  # halves to the even pixel
         image = image.resize((width, height), Image.Resampling.BICUBIC)
         return image.crop((left, top, left + self.side, top + self.side))
 

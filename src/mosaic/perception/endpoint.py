@@ -79,18 +79,26 @@ class Endpoint:
     ) -> Answer[Schema]:
         """One answer of the schema. ValueError, in one sentence, if there is none to be had."""
         request = _request(self.access, schema, system, question, pictures)
-        key = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
-        reply = self._answers.get(key)
-        if reply is None:
-            reply = self._sent(request, schema, key)
-            self._answers.put(key, reply)
+        reply = self._reply(request, lambda content: _mismatch(content, schema))
         return Answer(
             value=schema.model_validate_json(reply["content"]),
             tokens_in=reply["tokens_in"],
             tokens_out=reply["tokens_out"],
         )
 
-    def _sent(self, request: dict[str, Any], schema: type[BaseModel], key: str) -> dict[str, Any]:
+    def say(self, question: str, pictures: Sequence[Picture] = ()) -> str:
+        """Free text, for models that were tuned to one prompt: pictures first, no system message, no schema."""
+        return str(self._reply(_plain_request(self.access, question, pictures), lambda _: "")["content"])
+
+    def _reply(self, request: dict[str, Any], wrong: Callable[[str], str]) -> dict[str, Any]:
+        key = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
+        reply = self._answers.get(key)
+        if reply is None:
+            reply = self._sent(request, wrong, key)
+            self._answers.put(key, reply)
+        return reply
+
+    def _sent(self, request: dict[str, Any], wrong: Callable[[str], str], key: str) -> dict[str, Any]:
         spent, problem = [0, 0], ""
         for _ in range(self.access.attempts):
             reply = self._completion(request)
@@ -99,7 +107,7 @@ class Endpoint:
             tokens_out = getattr(usage, "completion_tokens", 0) or 0
             spent = [spent[0] + tokens_in, spent[1] + tokens_out]
             content, problem = _content(reply)
-            problem = problem or _mismatch(content, schema)
+            problem = problem or wrong(content)
             if self._spent is not None:
                 self._spent(key, tokens_in, tokens_out, problem)
             if not problem:
@@ -140,25 +148,44 @@ def data_url(picture: Picture, side: int) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
 
 
+def served(where: str, **more: Any) -> Access:
+    """Of a model named as URL#MODEL: http://localhost:8000/v1#Qwen/Qwen3-VL-8B-Instruct. ValueError if it is not."""
+    base_url, _, model = where.partition("#")
+    if not is_served(where) or not model:
+        raise ValueError(f"{where} names no served model: give URL#MODEL, as http://localhost:8000/v1#NAME.")
+    return Access(base_url=base_url, model=model, **more)
+
+
+def is_served(where: str) -> bool:
+    """Whether `where` speaks of an endpoint, not of a folder or a hub id."""
+    return where.startswith(("http://", "https://"))
+
+
 def _request(
     access: Access, schema: type[BaseModel], system: str, question: str, pictures: Sequence[Picture]
 ) -> dict[str, Any]:
-    shown = [
-        {"type": "image_url", "image_url": {"url": data_url(picture, access.side)}} for picture in pictures
-    ]
-    temperature = {} if access.temperature is None else {"temperature": access.temperature}
-    return temperature | {
-        "model": access.model,
-        "messages": [
-            {"role": "system", "content": system},
-            {"role": "user", "content": [{"type": "text", "text": question}, *shown]},
-        ],
+    said = [{"type": "text", "text": question}, *_shown(pictures, access.side)]
+    return _plain(access, [{"role": "system", "content": system}, {"role": "user", "content": said}]) | {
         "response_format": {
             "type": "json_schema",
             "json_schema": {"name": schema.__name__, "strict": True, "schema": schema.model_json_schema()},
         },
-        "max_completion_tokens": access.max_tokens,
     }
+
+
+def _plain_request(access: Access, question: str, pictures: Sequence[Picture]) -> dict[str, Any]:
+    said = [*_shown(pictures, access.side), {"type": "text", "text": question}]
+    return _plain(access, [{"role": "user", "content": said}])
+
+
+def _plain(access: Access, messages: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    temperature = {} if access.temperature is None else {"temperature": access.temperature}
+    asked = {"model": access.model, "messages": list(messages), "max_completion_tokens": access.max_tokens}
+    return temperature | asked
+
+
+def _shown(pictures: Sequence[Picture], side: int) -> list[dict[str, Any]]:
+    return [{"type": "image_url", "image_url": {"url": data_url(picture, side)}} for picture in pictures]
 
 
 def _content(reply: Any) -> tuple[str, str]:

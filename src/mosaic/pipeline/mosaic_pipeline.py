@@ -71,7 +71,7 @@ class MosaicPipeline(DiffusionPipeline):
 
     `from_pretrained` takes any folder or hub id in diffusers' FLUX layout; `load_lora` then says how
     references must be run. default_size (pixels a side), default_steps and default_guidance come from
-    model_index.json.
+    model_index.json, and so do `references`: a LoRA's metadata, of a base that was itself trained on them.
     """
 
     model_cpu_offload_seq = "text_encoder->text_encoder_2->transformer->vae"
@@ -91,6 +91,7 @@ class MosaicPipeline(DiffusionPipeline):
         default_size: int | None = None,
         default_steps: int | None = None,
         default_guidance: float | None = None,
+        references: dict[str, str] | None = None,
     ) -> None:
         super().__init__()
         self.register_modules(
@@ -104,11 +105,19 @@ class MosaicPipeline(DiffusionPipeline):
             **dict.fromkeys(self._optional_components),
         )
         self.register_to_config(
-            default_size=default_size, default_steps=default_steps, default_guidance=default_guidance
+            default_size=default_size,
+            default_steps=default_steps,
+            default_guidance=default_guidance,
+            references=references,
         )
         self.lora: LoraMetadata | None = None
         self.weights: dict[str, str] = {}  # hashes of model and LoRA; a reference cache of others is refused
         self.caches_references = True  # where their visibility allows it; not under group offloading
+
+    @property
+    def run_as(self) -> LoraMetadata:
+        """How references are run: as the LoRA says, else the base, else as the authors' release."""
+        return self.lora or LoraMetadata.from_strings(self.config.references or {})
 
     @classmethod
     def from_pretrained(cls, source: str | Path, **kwargs: Any) -> MosaicPipeline:
@@ -210,7 +219,7 @@ class MosaicPipeline(DiffusionPipeline):
         positions: str | None = None,
     ) -> Plan:
         """Everything that does not depend on the seed, encoded once. size (height, width); see the call."""
-        lora = self._run_as(visibility, positions, len(references))
+        lora = self._asked(visibility, positions, len(references))
         embedded = bool(self.transformer.config.guidance_embeds)
         shifted = bool(self.scheduler.config.use_dynamic_shifting)
         default_steps, default_guidance = defaults(few_steps=not (embedded or shifted))
@@ -272,13 +281,13 @@ class MosaicPipeline(DiffusionPipeline):
         size (height, width) is the target's, for a canvas that has none of its own.
         """
         check_count(len(references))
-        choice = CanvasChoice.of(self.lora or LoraMetadata(), canvas, canvas_size)
+        choice = CanvasChoice.of(self.run_as, canvas, canvas_size)
         return tuple(self._encoded(reference, size, choice) for reference in references)
 
     @torch.no_grad()
     def cache(self, reference: EncodedReference) -> ReferenceCache:
         """A reference's keys and values for every prompt and seed. ValueError if the LoRA allows none."""
-        lora = self.lora or LoraMetadata()
+        lora = self.run_as
         if lora.visibility is not Visibility.ISOLATED or lora.reference_pooled != "null":
             raise ValueError(
                 f"This LoRA has {lora.visibility} visibility and the {lora.reference_pooled} pooled vector, "
@@ -300,13 +309,14 @@ class MosaicPipeline(DiffusionPipeline):
 
     # ------------------------------------------------------------ parts
 
-    def _run_as(self, visibility: str | None, positions: str | None, references: int) -> LoraMetadata:
-        """How references are run: as the LoRA says, but for what is asked for."""
-        if references and self.lora is None:
+    def _asked(self, visibility: str | None, positions: str | None, references: int) -> LoraMetadata:
+        """How references are run: as the weights say, but for what is asked for."""
+        lora, asked = self.run_as, {"visibility": visibility, "positions": positions}
+        trained = self.lora is not None or not lora.assumed
+        if references and not trained:
             logger.warning("This model has no LoRA for references and will hardly follow them: give one.")
-        lora, asked = self.lora or LoraMetadata(), {"visibility": visibility, "positions": positions}
         for name, value in asked.items():
-            if references and self.lora is not None and value not in (None, getattr(lora, name)):
+            if references and trained and value not in (None, getattr(lora, name)):
                 logger.warning(f"The LoRA was trained with {getattr(lora, name)} {name}, not {value}.")
         changed: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
         return replace(lora, **changed)

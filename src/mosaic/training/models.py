@@ -1,5 +1,6 @@
 """The model of a run: what is loaded, what is trained, what is saved."""
 
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,20 +86,28 @@ def base_folder(recipe: Recipe, output: Path) -> Path:
     return Path(snapshot_download(name))
 
 
-def save_model(model: TrainingModel, folder: Path) -> None:
-    """A whole model folder with the weights as they are now."""
+def save_model(model: TrainingModel, folder: Path, recipe: Recipe, name: str) -> None:
+    """A whole model folder with the weights as they are now, which says how references were run."""
     assert isinstance(model.text, TextEncoders)  # encoders that are trained are not cached
     for part in STATIC:
         source = model.folder / part
         (shutil.copytree if source.is_dir() else shutil.copy2)(source, folder / part)
+    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    index["references"] = metadata_of(recipe, name).to_strings()
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
     model.transformer.save_pretrained(folder / "transformer")
     model.text.save(folder)
 
 
 def save_lora_file(model: TrainingModel, path: Path, recipe: Recipe, name: str) -> None:
     """The LoRA with the facts a pipeline needs to run it."""
+    save_lora(model.transformer, path, metadata_of(recipe, name))
+
+
+def metadata_of(recipe: Recipe, name: str) -> LoraMetadata:
+    """How references must be run with what a recipe trains; name: the recipe's."""
     references = recipe.references
-    metadata = LoraMetadata(
+    return LoraMetadata(
         visibility=Visibility(references.visibility),
         positions=Positions(references.positions),
         reference_pooled=references.pooled,
@@ -110,7 +119,6 @@ def save_lora_file(model: TrainingModel, path: Path, recipe: Recipe, name: str) 
         recipe=name,
         commit="",
     )
-    save_lora(model.transformer, path, metadata)
 
 
 def _created(recipe: Recipe, folder: Path) -> Path:

@@ -1,6 +1,7 @@
 """What a run leaves on the disk, and how it is taken up again: checkpoints, and the averaged weights."""
 
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -53,7 +54,8 @@ def publish(run: "Run") -> None:
         if run.recipe.train.parameters == "lora":
             save_lora_file(run.model, run.output / "lora.safetensors", run.recipe, run.name)
         else:
-            publish_folder(run.output / "model", str(run.step), lambda folder: save_model(run.model, folder))
+            write_model = partial(save_model, run.model, recipe=run.recipe, name=run.name)
+            publish_folder(run.output / "model", str(run.step), write_model)
 
 
 def restore(run: "Run") -> None:

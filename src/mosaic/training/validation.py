@@ -6,6 +6,7 @@ loss, are kept beside the newest: OUTPUT/best.safetensors (LoRA) or OUTPUT/best,
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,7 +114,8 @@ def keep_best(run: "Run", found: dict[str, float]) -> bool:
         if run.recipe.train.parameters == "lora":
             save_lora_file(run.model, run.output / "best.safetensors", run.recipe, run.name)
         else:
-            publish_folder(run.output / "best", str(run.step), lambda folder: save_model(run.model, folder))
+            write_model = partial(save_model, run.model, recipe=run.recipe, name=run.name)
+            publish_folder(run.output / "best", str(run.step), write_model)
         temporary = record.with_suffix(".tmp")
         temporary.write_text(json.dumps({"step": run.step} | found, indent=1) + "\n", encoding="utf-8")
         temporary.replace(record)

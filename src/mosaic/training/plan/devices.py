@@ -31,6 +31,8 @@ DEVICES = {
         Device(name="L40S", memory=45.0, bfloat16=362.0, float32=91.6),
         Device(name="A100-40", memory=39.6, bfloat16=312.0, float32=19.5),
         Device(name="A100-80", memory=79.3, bfloat16=312.0, float32=19.5),
+        Device(name="H100-PCIe", memory=79.2, bfloat16=756.5, float32=51.0),
+        Device(name="H100-NVL", memory=93.1, bfloat16=835.5, float32=60.0),
         Device(name="H100", memory=79.2, bfloat16=989.0, float32=67.0),
         Device(name="H200", memory=139.8, bfloat16=989.0, float32=67.0),
         Device(name="B200", memory=178.4, bfloat16=2250.0, float32=75.0),
