@@ -1,7 +1,9 @@
 """What a person reads when a command cannot go on: one sentence that says what to change."""
 
 EXTRAS = {
+    "cv2": "evaluate",
     "gradio": "studio",
+    "jinja2": "evaluate",
     "openai": "curate",
     "pyarrow": "curate",
     "ray": "curate",

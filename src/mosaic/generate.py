@@ -190,8 +190,13 @@ def warn_of_names(prompt: str, names: Sequence[str]) -> None:
 
 def mentions(prompt: str, name: str) -> bool:
     """Whether the name is in the prompt as a word, in the plural or not, whatever the case."""
-    words = re.escape(re.sub(r"[\s_-]+", " ", name.strip().lower()))
-    return re.search(rf"(?<!\w){words}(e?s)?(?!\w)", re.sub(r"[\s_-]+", " ", prompt.lower())) is not None
+    return mention_of(name).search(prompt) is not None
+
+
+def mention_of(name: str) -> re.Pattern[str]:
+    """What finds a name in a prompt; blanks, hyphens and underscores within it are the same."""
+    words = r"[\s_-]+".join(map(re.escape, re.split(r"[\s_-]+", name.strip())))
+    return re.compile(rf"(?<!\w){words}(e?s)?(?!\w)", re.IGNORECASE)
 
 
 def look_over(
@@ -285,8 +290,8 @@ def draw_attention(
 
 
 @contextmanager
-def progress(steps: int) -> Iterator[Any]:
-    """A bar on stderr with rate and time left; yields what is called after each step."""
+def progress(total: int, unit: str = "steps", what: str = "") -> Iterator[Any]:
+    """A bar on stderr with rate and time left; yields what is told how many more are done, one by default."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -294,20 +299,27 @@ def progress(steps: int) -> Iterator[Any]:
         Progress,
         ProgressColumn,
         Task,
+        TextColumn,
         TimeRemainingColumn,
     )
     from rich.text import Text
 
     class Rate(ProgressColumn):
         def render(self, task: Task) -> Text:
-            return Text(f"{task.speed:.2f} steps/s" if task.speed else "– steps/s")
+            return Text(f"{task.speed:.2f} {unit}/s" if task.speed else f"– {unit}/s")
 
-    columns = (BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=steps)
+        task = bar.add_task(what, total=total)
 
-        def advance() -> None:
-            bar.advance(task)
+        def advance(done: int = 1) -> None:
+            bar.advance(task, done)
 
         yield advance
 

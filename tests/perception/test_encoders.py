@@ -49,12 +49,12 @@ def test_preparations_are_those_of_transformers() -> None:
 
 @pytest.mark.parametrize("height", range(30, 46))
 def test_the_crop_is_torchvisions(height: int) -> None:
-    """int(round((long - side) / 2)) of the resized picture, whatever is left over."""
+    """round((long - side) / 2) of the resized picture, whatever is left over."""
     picture = random_picture(height, 30)
     prepare = Preparation(side=28, shortest=28, mean=(0.0, 0.0, 0.0), spread=(1.0, 1.0, 1.0))
     long = int(28 * height / 30)
     resized = np.asarray(Image.fromarray(picture).resize((28, long), Image.Resampling.BICUBIC))
-    top = int(round((long - 28) / 2.0))
+    top = round((long - 28) / 2.0)
     expected = resized[top : top + 28].transpose(2, 0, 1) / np.float32(255)
     np.testing.assert_array_equal(prepare([picture])[0].numpy(), expected)
 

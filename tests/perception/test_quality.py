@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
-from mosaic.perception.duplicates import hamming, near_embeddings, near_hashes, perceptual_hash
+from mosaic.perception.duplicates import Hashes, hamming, near_embeddings, near_hashes, perceptual_hash
 from mosaic.perception.quality import clipped, exposure, luma, one_colour, quality, sharpness
 
 from .tiny import random_picture
@@ -95,6 +95,17 @@ def test_near_hashes_is_the_slow_loop(hashes: list[int], most: int) -> None:
         kept = [i for i in range(index) if expected[i] == i]
         expected.append(next((i for i in kept if hamming(hashes[i], value) <= most), index))
     assert near_hashes(hashes, most) == expected
+
+
+@given(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=6), st.data())
+def test_hashes_a_few_bits_apart_are_found(hashes: list[int], data: st.DataObject) -> None:
+    bits = st.sets(st.integers(0, 63), max_size=10)
+    known, most = Hashes(6), 6
+    for value in hashes:
+        known.add(value)
+    changed = hashes[0] ^ sum(1 << bit for bit in data.draw(bits))
+    near = [(i, hamming(value, changed)) for i, value in enumerate(hashes)]
+    assert known.nearest(changed) == next((pair for pair in near if pair[1] <= most), None)
 
 
 def test_near_embeddings_keep_the_first() -> None:

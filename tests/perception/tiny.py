@@ -5,13 +5,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import (
     BertConfig,
     CLIPConfig,
     CLIPModel,
     Dinov2Config,
     Dinov2Model,
+    Florence2Config,
+    Florence2ForConditionalGeneration,
+    Florence2Processor,
     GroundingDinoConfig,
     GroundingDinoForObjectDetection,
     PreTrainedTokenizerFast,
@@ -23,6 +26,7 @@ from transformers import (
     ViTConfig,
     ViTModel,
 )
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.grounding_dino.image_processing_pil_grounding_dino import (
     GroundingDinoImageProcessorPil,
 )
@@ -152,3 +156,49 @@ def sam2(folder: Path, side: int = 128) -> Path:
         },
     )
     return written(Sam2Model(config), folder)
+
+
+def florence(folder: Path, side: int = 64) -> Path:
+    """Its own words and a thousand places; a picture is five tokens."""
+    torch.manual_seed(0)
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    words = [*special, *"locate in the image . clock ,".split(), *WORDS]
+    vocabulary = {word: number for number, word in enumerate(dict.fromkeys(words))}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.decoder = decoders.Fuse()  # as BART's bytes are, without spaces of its own
+    names = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, extra_special_tokens={"image_token": "<image>"}, **names
+    )
+    fast.add_tokens([AddedToken(f"<loc_{place}>", special=True) for place in range(1000)])
+    square = {"height": side, "width": side}
+    pictures = CLIPImageProcessorPil(size=square, crop_size=square, do_center_crop=False)
+    pictures.image_seq_length = 5
+    tasks = {"description_with_bboxes_or_polygons": {}, "pure_text": {}}
+    Florence2Processor(pictures, fast, post_processor_config=tasks).save_pretrained(folder)
+    vision = {
+        "depths": [1, 1, 1, 1],
+        "embed_dim": [8, 8, 16, 16],
+        "num_heads": [1, 1, 2, 2],
+        "num_groups": [1, 1, 2, 2],
+        "window_size": 2,
+        "projection_dim": 16,
+        "max_position_embeddings": 8,
+    }
+    text = {
+        "model_type": "bart",
+        "vocab_size": len(fast),
+        "d_model": 16,
+        "encoder_layers": 1,
+        "decoder_layers": 1,
+        "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2,
+        "encoder_ffn_dim": 16,
+        "decoder_ffn_dim": 16,
+        "max_position_embeddings": 64,
+        "forced_eos_token_id": None,
+    }
+    config = Florence2Config(vision_config=vision, text_config=text, image_token_id=fast.image_token_id)
+    return written(Florence2ForConditionalGeneration(config), folder)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mosaic.evaluation.records import Record
-from mosaic.pictures import load_picture
+from mosaic.pictures import load_picture, on_white
 from mosaic.sample import Picture
 
 Feature = Mapping[str, NDArray[Any]]  # numeric arrays by name, at least one: {"vector": (D,)}
@@ -31,12 +32,17 @@ class PictureFile:
 
     def read(self) -> Picture:
         """uint8 (H, W, 3), transparency on white; ValueError for what is no picture."""
-        picture = np.asarray(load_picture(self.path).convert("RGB"))
+        picture = _decoded(self.path, self.path.stat().st_mtime_ns if self.path.is_file() else 0)
         if self.quadrant is None:
             return picture
         height, width = picture.shape[0] // 2, picture.shape[1] // 2
         row, column = divmod(self.quadrant, 2)
         return picture[row * height : (row + 1) * height, column * width : (column + 1) * width]
+
+
+@lru_cache(maxsize=8)  # a grid is asked for by its quadrants and questions in turn
+def _decoded(path: Path, modified: int) -> Picture:
+    return np.asarray(on_white(load_picture(path)))
 
 
 @dataclass(frozen=True, slots=True)

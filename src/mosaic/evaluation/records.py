@@ -71,7 +71,7 @@ class Benchmark:
     mean: Mean  # "groups": over a group's entries, then over groups; "entries": over all at once
     published: Mapping[str, Mapping[str, Mapping[str, float]]]  # part → method → column → value, in percent
     deviations: tuple[str, ...]  # one sentence each: what differs from the published protocol
-    averaged: tuple[str, ...] = ()  # columns whose mean the published tables call AVG; () where they have none
+    averaged: tuple[str, ...] = ()  # columns whose mean is the published AVG
 
     @property
     def parts(self) -> tuple[str, ...]:

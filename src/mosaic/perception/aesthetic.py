@@ -58,6 +58,22 @@ def aesthetic_head(width: int) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
+def head_file(where: str | Path) -> Path:
+    """A file as it is; the file of a URL, loaded once into torch's folder. ValueError if it cannot be had."""
+    if not str(where).startswith(("http://", "https://")):
+        return Path(where).expanduser()
+    from huggingface_hub.constants import HF_HUB_OFFLINE
+
+    file = Path(torch.hub.get_dir()) / "checkpoints" / str(where).rpartition("/")[2]
+    with opening("The head of the aesthetic score", where):
+        if not file.is_file():
+            if HF_HUB_OFFLINE:
+                raise OSError("HF_HUB_OFFLINE is set")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(str(where), str(file), progress=False)
+    return file
+
+
 def _weights(path: Path) -> dict[str, Tensor]:
     """Of a safetensors file, or of the published .pth, plain tensors either way."""
     if path.suffix == ".safetensors":

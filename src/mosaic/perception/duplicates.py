@@ -5,7 +5,9 @@ N pictures, D width of an embedding.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from array import array
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,18 +37,54 @@ def hamming(first: int, second: int) -> int:
     return (first ^ second).bit_count()
 
 
+class Hashes:
+    """Hashes kept so far, and which of them is near to another one: exact, and quick for millions.
+
+    Two hashes that differ in at most `most` bits are equal in one of most + 1 bands of bits, so only those
+    that share a band are compared.
+    """
+
+    def __init__(self, most: int = 6) -> None:
+        if not 0 <= most <= 64:
+            raise ValueError(f"Two hashes differ in 0 to 64 bits: at most {most} is no threshold.")
+        self._most = most
+        edges = [64 * i // (most + 1) for i in range(most + 2)]
+        self._bands = [(low, (1 << (high - low)) - 1) for low, high in pairwise(edges)]
+        self._sharing: dict[tuple[int, int], tuple[array[int], array[int]]] = {}  # hashes, their numbers
+        self._count = 0
+
+    def nearest(self, value: int) -> tuple[int, int] | None:
+        """(number, bits that differ) of the first kept one within `most` bits; None if there is none."""
+        found = [self._first(key, value) for key in self._keys(value) if key in self._sharing]
+        return min((one for one in found if one is not None), default=None)
+
+    def add(self, value: int) -> None:
+        """Keep a hash; its number is that of those before it."""
+        for key in self._keys(value):
+            hashes, numbers = self._sharing.setdefault(key, (array("Q"), array("Q")))
+            hashes.append(value)
+            numbers.append(self._count)
+        self._count += 1
+
+    def _keys(self, value: int) -> Iterator[tuple[int, int]]:
+        return ((low, value >> low & mask) for low, mask in self._bands)
+
+    def _first(self, key: tuple[int, int], value: int) -> tuple[int, int] | None:
+        hashes, numbers = self._sharing[key]
+        distance = np.bitwise_count(np.frombuffer(hashes, np.uint64) ^ np.uint64(value))
+        near = np.flatnonzero(distance <= self._most)
+        return (numbers[near[0]], int(distance[near[0]])) if near.size else None
+
+
 def near_hashes(hashes: Iterable[int], most: int = 6) -> list[int]:
     """Of each hash the index of the first one kept that differs in at most `most` bits; its own if none."""
-    kept, values, first = list[int](), np.zeros(0, np.uint64), list[int]()
+    kept, first, known = list[int](), list[int](), Hashes(most)
     for index, value in enumerate(hashes):
-        distance = np.bitwise_count(values ^ np.uint64(value))
-        near = np.flatnonzero(distance <= most)
-        if near.size:
-            first.append(kept[int(near[0])])
-        else:
+        near = known.nearest(value)
+        first.append(index if near is None else kept[near[0]])
+        if near is None:
             kept.append(index)
-            values = np.append(values, np.uint64(value))
-            first.append(index)
+            known.add(value)
     return first
 
 

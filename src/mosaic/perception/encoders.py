@@ -72,7 +72,10 @@ class Preparation:
             return image.resize((self.side, self.side), Image.Resampling.BICUBIC)
         short = min(image.size)
         width, height = (int(self.shortest * side / short) for side in image.size)
-        left, top = round((width - self.side) / 2), round((height - self.side) / 2)  # halves to the even pixel
+        left, top = (
+            round((width - self.side) / 2),
+            round((height - self.side) / 2),
+        )  # halves to the even pixel
         image = image.resize((width, height), Image.Resampling.BICUBIC)
         return image.crop((left, top, left + self.side, top + self.side))
 

@@ -87,7 +87,7 @@ class Endpoint:
         )
 
     def say(self, question: str, pictures: Sequence[Picture] = ()) -> str:
-        """Free text, for models that were tuned to one prompt: pictures first, no system message, no schema."""
+        """Free text, for models tuned to one prompt: pictures first, no system message, no schema."""
         return str(self._reply(_plain_request(self.access, question, pictures), lambda _: "")["content"])
 
     def _reply(self, request: dict[str, Any], wrong: Callable[[str], str]) -> dict[str, Any]:
@@ -149,7 +149,7 @@ def data_url(picture: Picture, side: int) -> str:
 
 
 def served(where: str, **more: Any) -> Access:
-    """Of a model named as URL#MODEL: http://localhost:8000/v1#Qwen/Qwen3-VL-8B-Instruct. ValueError if it is not."""
+    """Of a model named as URL#MODEL, http://localhost:8000/v1#Qwen/Qwen3-VL-8B-Instruct; else ValueError."""
     base_url, _, model = where.partition("#")
     if not is_served(where) or not model:
         raise ValueError(f"{where} names no served model: give URL#MODEL, as http://localhost:8000/v1#NAME.")
