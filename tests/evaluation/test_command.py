@@ -60,7 +60,7 @@ def finished(model, scorers, tmp_path_factory):
 
 def test_every_part_of_the_report_is_there(finished):
     summary = json.loads((finished / "summary.json").read_text())
-    assert {name for name in summary["parts"]} == {"single", "multi"}
+    assert set(summary["parts"]) == {"single", "multi"}
     assert [one["name"] for one in summary["methods"]] == ["mosaic", "without references", "copy-paste"]
     assert "CLIP-I" in (tables := (finished / "tables.md").read_text()) and "tiny-clip" in tables
     for name in ("tables.tex", "index.html"):
@@ -132,6 +132,17 @@ def test_a_removed_picture_is_named(finished, scorers, tmp_path, capsys):
     assert gone.name in said and "lacks 1 of the files" in said
 
 
+def test_one_part_of_a_flat_folder_and_chosen_rows(finished, scorers, tmp_path, capsys):
+    base = ["dreambench", "--data", DATA, "--limit", 2, "--size", "64x64", "--part", "single", *scorers]
+    base += ["--images", f"rival={finished / 'pictures' / 'copy-paste' / 'single'}"]
+    status, said = evaluate(capsys, *base, "--row", "single-0", "--output", tmp_path / "out")
+    assert status == 0, said
+    assert set(json.loads((tmp_path / "out" / "summary.json").read_text())["parts"]) == {"single"}
+    assert (tmp_path / "out" / "pictures" / "copy-paste" / "single").is_dir()
+    status, said = evaluate(capsys, *base, "--row", "single-99", "--output", tmp_path / "out")
+    assert status == 2 and "--row single-99 is no record" in said
+
+
 @needs_data
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
@@ -144,6 +155,7 @@ def test_a_removed_picture_is_named(finished, scorers, tmp_path, capsys):
         (["toybox", "--scorer", "toys=none"], "No column of toybox is left"),
         (["toybox", "--scorer", "toys=v0"], "no toybox instruments v0"),
         (["toybox", "--size", "64"], "is not WxH"),
+        (["toybox", "--part", "single"], "none of K=1, K=2"),
         (["toybox", "--model", "/nowhere/model"], "/nowhere/model"),
     ],
 )

@@ -29,7 +29,7 @@ real = pytest.mark.skipif(
 
 def shares(case: Case, crops: dict[str, np.ndarray], references: np.ndarray) -> dict[int, float]:
     rows = {k: references[k : k + 1] for k in range(len(references))}
-    return {score.subject: score.value for score in listed(METRIC, case, told(case, crops, rows))}
+    return {score.subject: 1 - score.value for score in listed(METRIC, case, told(case, crops, rows))}
 
 
 def test_subjects_that_are_themselves_and_subjects_that_are_swapped() -> None:
@@ -39,6 +39,16 @@ def test_subjects_that_are_themselves_and_subjects_that_are_swapped() -> None:
     assert shares(case, right, rows) == {0: 1, 1: 1, 2: 1}
     swapped = right | {"dog": rows[1:2], "mug": rows[:1]}
     assert shares(case, swapped, rows) == {0: 0, 1: 0, 2: 1}
+
+
+def test_chance_stands_beside_each_subject_found() -> None:
+    case = case_of([subject(0, "dog", "animal"), subject(1, "mug"), subject(2, "cat", "animal")])
+    rows = units(3, WIDTH)
+    crops = {"dog": rows[:1], "mug": rows[1:2], "cat": np.zeros((0, WIDTH), np.float32)}
+    features = told(case, crops, {k: rows[k : k + 1] for k in range(3)})
+    by_chance = listed(METRICS["confusion by chance"](SCORERS), case, features)
+    assert [(one.subject, one.value) for one in by_chance] == [(0, 1 - 1 / 3), (1, 1 - 1 / 3)]
+    assert METRIC.column.lower_is_better
 
 
 def test_the_surest_crop_counts_and_not_the_most_similar() -> None:
@@ -132,7 +142,7 @@ def test_photographs_of_four_subjects(tmp_path: Path) -> None:
     least = METRICS["DINO-min (cropped)"](SCORERS)
     extract = CropExtractor(in_a_row, load_encoder(REAL, device="cpu"), "stub")
     features = measured(extract, (METRIC, least), case)
-    right, wrong = ([s.value for s in listed(METRIC, case, features) if s.image == j] for j in (0, 1))
+    right, wrong = ([1 - s.value for s in listed(METRIC, case, features) if s.image == j] for j in (0, 1))
     assert sum(right) >= 3 and sum(wrong) == 0  # this encoder, tuned for saliency, mistakes the car
     made, swapped = (score.value for score in listed(least, case, features))
     assert made > swapped + 0.1

@@ -36,7 +36,9 @@ class EvaluateOptions:
     model: str | None = None  # None: the embedded one, or none where pictures are brought
     lora: str | None = None
     images: tuple[tuple[str, Path], ...] = ()  # (method, folder): pictures that were made elsewhere
+    part: str | None = None  # of the benchmark; None: all
     limit: int | None = None  # records a part
+    rows: tuple[str, ...] = ()  # records of the grid of pictures, by id; (): some, evenly from all
     steps: int | None = None
     size: tuple[int, int] | None = None  # (width, height)
     scorers: tuple[str, ...] = ()  # ROLE=MODEL
@@ -83,12 +85,7 @@ def evaluated(options: EvaluateOptions, processes: Processes) -> Path:
     """As `evaluate`, one of several processes."""
     scorers = scorers_of(options.scorers, options.device)
     with processes.first_alone():  # who may fetch data or draw references
-        benchmark = BENCHMARKS[options.benchmark](
-            options.data,
-            corrected=options.corrected,
-            limit=options.limit,
-            work=options.output / "data",
-        )
+        benchmark = records_of(options)
     metrics, missing = metrics_of(benchmark, scorers)
     if options.questions is None:
         check_scorers(metrics, scorers)
@@ -107,8 +104,25 @@ def evaluated(options: EvaluateOptions, processes: Processes) -> Path:
     if processes.first:
         store.refresh()
         rows = scoring.rows_of(metrics, everything, scoring.Lookup(store, scorers))
-        report(options.output, benchmark, metrics, missing, made, rows, scorers)
+        report(options, benchmark, metrics, missing, made, rows, scorers)
     return options.output / "index.html"
+
+
+def records_of(options: EvaluateOptions) -> Benchmark:
+    """The benchmark, or the part that is asked for. ValueError for a part or a record it has not."""
+    benchmark = BENCHMARKS[options.benchmark](
+        options.data, corrected=options.corrected, limit=options.limit, work=options.output / "data"
+    )
+    if options.part is not None:
+        chosen = tuple(one for one in benchmark.records if one.part == options.part)
+        if not chosen:
+            raise ValueError(f'--part "{options.part}" is none of {", ".join(benchmark.parts)}.')
+        benchmark = replace(benchmark, records=chosen)
+    if unknown := set(options.rows) - {one.id for one in benchmark.records}:
+        raise ValueError(
+            f"--row {min(unknown)} is no record here: they are called {benchmark.records[0].id} …."
+        )
+    return benchmark
 
 
 def write_questions(made: Sequence[Case], path: Path) -> Path:
@@ -231,7 +245,7 @@ def made_with(
 
 
 def report(
-    output: Path,
+    options: EvaluateOptions,
     benchmark: Benchmark,
     metrics: Sequence[Metric],
     missing: Mapping[str, str],
@@ -252,4 +266,4 @@ def report(
     ]
     used = {role for metric in metrics for role in metric.roles}
     only = replace(scorers, chosen={role: scorers.chosen[role] for role in scorers.chosen if role in used})
-    write(summary, rows, benchmark, methods, output, scorers=only)
+    write(summary, rows, benchmark, methods, options.output, scorers=only, side_by_side=options.rows or None)

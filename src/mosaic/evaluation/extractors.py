@@ -101,9 +101,11 @@ class Scorers:
         return all(self.chosen[role][part] == where and where for part, where in ROLES[role].parts.items())
 
     def fingerprint(self, role: str) -> str:
-        """Under which features are kept: its models, by content where they lie on disk."""
+        """Under which features are kept: its models, by content where they are at hand, and the device."""
+        from mosaic.perception.loading import device_of
+
         parts = [f"{part} {content(where)}" for part, where in self.chosen[role].items()]
-        return ", ".join([f"mosaic {__version__}", *parts])
+        return ", ".join([f"mosaic {__version__}", device_of(self.device).type, *parts])
 
 
 def short(where: str) -> str:

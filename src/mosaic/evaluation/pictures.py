@@ -7,7 +7,7 @@ each, or the quadrants of one 2 × 2 grid, row by row.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -24,8 +24,13 @@ PLACES = ("{seed}", "{image}", "{number}")  # of a name: the seed, the image fro
 
 
 def part_folder(folder: Path, benchmark: Benchmark, part: str) -> Path:
-    """Where a method's pictures of one part lie."""
-    return folder if len(benchmark.parts) == 1 and not (folder / part).is_dir() else folder / part
+    """Where a method's pictures of one part lie: folders of parts may be left out where there is but one."""
+    alone = len(benchmark.settings) == 1 or (len(benchmark.parts) == 1 and any(_pictures(folder)))
+    return folder if alone and not (folder / part).is_dir() else folder / part
+
+
+def _pictures(folder: Path) -> Iterator[Path]:
+    return (file for file in folder.glob("*") if file.suffix.lower() in SUFFIXES)
 
 
 def filled(name: str, settings: Settings, image: int) -> str:

@@ -8,7 +8,7 @@ from mosaic.evaluation.extractors import Scorers
 from mosaic.evaluation.features import Metric
 from mosaic.evaluation.metrics.aesthetic import GridAesthetic, ImageAesthetic
 from mosaic.evaluation.metrics.columns import column_of
-from mosaic.evaluation.metrics.confusion import Confusion
+from mosaic.evaluation.metrics.confusion import Confusion, ConfusionByChance
 from mosaic.evaluation.metrics.cropped import DinoMin
 from mosaic.evaluation.metrics.diversity import Diversity
 from mosaic.evaluation.metrics.faces import IdConf, IdSim, IdSimAssigned
@@ -39,5 +39,6 @@ METRICS: dict[str, Callable[[Scorers], Metric]] = {
     "IP-Sim (padded)": IpSimPadded,
     "DINO-min (cropped)": DinoMin,
     "confusion": Confusion,
+    "confusion by chance": ConfusionByChance,
     **{name: toy_measure(name) for name in MEASURES},
 }

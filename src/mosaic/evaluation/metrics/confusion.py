@@ -1,12 +1,13 @@
 """Which reference does each found subject resemble most: its own, or another's?
 
-Of K references the nearest is a subject's own by chance 1 / K of the time: a method that follows no reference
-stands there, one that never confuses subjects at 1. K is the record's number of subjects, scenes left out.
+Of K references the nearest is another's by chance 1 − 1 / K of the time: a method that follows no reference
+stands there, one that never confuses subjects at 0. K is the record's number of subjects, scenes left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +20,11 @@ from mosaic.evaluation.metrics.columns import column_of
 from mosaic.evaluation.metrics.instances import subjects_of
 from mosaic.evaluation.records import Record
 
+NAME, BY_CHANCE = "confusion", "confusion by chance"
+
 
 class Confusion:
-    """1 for each found subject that resembles its own reference most, 0 for each that resembles another's.
+    """0 for each found subject that resembles its own reference most, 1 for each that resembles another's.
 
     Which crop is a subject's is the detector's to say, not the similarity's, which would favour its own
     reference: the surest crop of its noun. Only where m subjects share a noun, the noun's m surest crops go
@@ -32,7 +35,7 @@ class Confusion:
     roles: tuple[str, ...] = (cropped.ROLE,)
 
     def __init__(self, scorers: Scorers) -> None:
-        self.column = column_of("confusion", scorers, cropped.ROLE)
+        self.column = replace(column_of(NAME, scorers, cropped.ROLE), lower_is_better=True)
 
     def asks(self, case: Case) -> Iterator[Ask]:
         return cropped.asks(case) if chance(case.record) < 1 else iter(())
@@ -48,11 +51,28 @@ class Confusion:
                 feature = features[Ask(cropped.ROLE, picture, noun)]
                 own = np.flatnonzero(nouns == noun)
                 for place, right in resemble(references, own, feature["vectors"], feature["boxes"]).items():
-                    yield Score(image=image, subject=chosen[place][0], value=float(right))
+                    yield Score(image=image, subject=chosen[place][0], value=float(not right))
+
+
+class ConfusionByChance:
+    """1 − 1 / K for each of the same subjects: what `Confusion` is where references are not followed."""
+
+    roles = Confusion.roles
+
+    def __init__(self, scorers: Scorers) -> None:
+        self._found = Confusion(scorers)
+        self.column = replace(self._found.column, name=BY_CHANCE)
+
+    def asks(self, case: Case) -> Iterator[Ask]:
+        return self._found.asks(case)
+
+    def scores(self, case: Case, features: Features) -> Iterator[Score]:
+        for score in self._found.scores(case, features):
+            yield replace(score, value=1 - chance(case.record))
 
 
 def chance(record: Record) -> float:
-    """1 / K: what a method that knows no reference gets; 1 where there is nothing to confuse."""
+    """1 / K: how often a subject resembles itself most by chance; 1 where there is nothing to confuse."""
     subjects = [one for one in record.subjects if one.kind in cropped.KINDS]
     return 1 / max(1, len(subjects))
 

@@ -42,7 +42,7 @@ CORRECTED = (
 )
 AS_XVERSE = ("DPG", "ID-Sim", "IP-Sim", "AES")
 BESIDE = ("ID-Sim (assigned)", "IP-Sim (assigned)", "AES (images)", "ID-Conf")
-ALWAYS = ("DINO-min (cropped)", "confusion", "CLIP-T")
+ALWAYS = ("DINO-min (cropped)", "confusion", "confusion by chance", "CLIP-T")
 
 
 def read(

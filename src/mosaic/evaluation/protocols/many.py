@@ -27,6 +27,7 @@ COLUMNS = (
     "IP-Sim (assigned)",
     "ID-Conf",
     "confusion",
+    "confusion by chance",
     "DPG",
     "AES (images)",
 )

@@ -37,7 +37,7 @@ CORRECTED = (
 )
 AS_PUBLISHED = ("DPG", "ID-Sim", "IP-Sim", "AES")
 BESIDE = ("ID-Sim (assigned)", "IP-Sim (assigned)", "IP-Sim (padded)", "AES (images)", "ID-Conf")
-ALWAYS = ("DINO-min (cropped)", "confusion", "CLIP-T")
+ALWAYS = ("DINO-min (cropped)", "confusion", "confusion by chance", "CLIP-T")
 
 
 def read(
