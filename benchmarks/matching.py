@@ -20,12 +20,13 @@ import torch
 from PIL import Image
 
 from mosaic.geometry import Box
-from mosaic.matching.consensus import Matches, Rule, consensus
+from mosaic.matching.consensus import Matches, consensus
 from mosaic.matching.features import Extractor, FeatureMap, Joined, as_map, canvas_of, joined
 from mosaic.matching.keypoints import Pair, willow
 from mosaic.matching.kinds import EmbeddedFeatures, GradientFeatures
 from mosaic.matching.matcher import FeatureMatcher, box_about
 from mosaic.matching.pck import ALPHAS, at_coverage, curve, errors, kept, pck
+from mosaic.matching.rule import Rule
 from mosaic.sample import Picture
 
 

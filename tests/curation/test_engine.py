@@ -77,3 +77,22 @@ def test_stages_together_and_a_stage_that_cannot_start(tmp_path: Path) -> None:
     found = summary(trivial.plan(tmp_path, samples=4), TOGETHER)
     assert (found["paint"]["rows"], found["segment"]["rows"]) == (0, 4)
     assert json.loads((tmp_path / "stages/segment/shard-00000.json").read_bytes())["done"] == 4
+
+
+def test_a_worker_that_is_killed_is_replaced(tmp_path: Path) -> None:
+    deadly = partial(trivial.Deadly, tmp_path / "deaths", 2)
+    found = summary(trivial.plan(tmp_path / "run", second=deadly), TOGETHER)
+    assert sum(found["segment"][name] for name in ("done", "failed")) == 10
+    assert len((tmp_path / "deaths").read_text().splitlines()) == 2
+    summary(trivial.plan(tmp_path / "alone"), TOGETHER)
+    assert shards(tmp_path / "run") == shards(tmp_path / "alone")
+
+
+def test_workers_that_always_die_end_the_run(tmp_path: Path) -> None:
+    deadly = partial(trivial.Deadly, tmp_path / "deaths", 1000)
+    with pytest.raises(
+        ValueError, match=r"Workers died 3 times and finished no shard in between \(.*run again"
+    ):
+        summary(trivial.plan(tmp_path, second=deadly), TOGETHER)
+    assert len((tmp_path / "deaths").read_text().splitlines()) == 3
+    assert len(StageFolder(tmp_path, "paint").rows(0)) == 4  # what was finished stays

@@ -8,6 +8,8 @@ from pathlib import Path
 import diffusers
 import pytest
 
+from mosaic.curation.costs.lines import Costs, costs_of
+from mosaic.curation.costs.rates import Gpu
 from mosaic.curation.diffusers_backends import licence_of
 from mosaic.curation.recipe import Recipe, read_recipe
 from mosaic.curation.rows import STAGES
@@ -74,21 +76,43 @@ def step(tokens: int) -> float:
     return blocks * (24 * width**2 * tokens + 4 * width * tokens**2) / 1e12
 
 
-def test_the_headers_figures_follow() -> None:
-    numbers = {"5.0 M": 5.0e6, "3.5 M": 3.5e6, "5.25 M": 5.25e6, "3.15 M": 3.15e6, "10.25 M": 10.25e6}
-    rows = re.findall(r"^#   \S.*?\s(\d+\.\d+ M)\s+(\d+\.\d+) s\s+([\d ]*\d)   ", TEXT, flags=re.MULTILINE)
-    assert len(rows) == 7
-    hours = [numbers[number] * float(each) / 3600 for number, each, _ in rows]
-    for computed, (_, _, stated) in zip(hours, rows, strict=True):
-        assert float(stated.replace(" ", "")) == pytest.approx(computed, rel=0.02)
-    assert sum(hours) == pytest.approx(25_100, rel=0.005) and pytest.approx(8, abs=0.3) == 25_100 / 24 / 128
+def costs(*overrides: str) -> Costs:
+    return costs_of(read(*overrides), "flux", Gpu(name="H100", peak=989, utilisation=0.4))
+
+
+def test_the_headers_figures_are_those_of_the_plan() -> None:
+    found = costs()
+    rows = re.findall(
+        r"^#   (\w+(?: \w+)?)\s+([\d.]+) M.*?(\d+\.?\d*) s\s+([\d ]+?)   ", TEXT, flags=re.MULTILINE
+    )
+    assert [row[0] for row in rows] == [
+        "paint",
+        "segment",
+        "refer",
+        "refer checks",
+        "correspond",
+        "questions",
+    ]
+    lines = {line.part: line for line in found.lines}
+    for part, number, each, hours in rows[:-1]:
+        assert lines[part].number == pytest.approx(1e6 * float(number), rel=0.005)
+        assert lines[part].seconds == pytest.approx(float(each), rel=0.005)
+        assert lines[part].hours == pytest.approx(float(hours.replace(" ", "")), rel=0.005)
+    assert sum(lines[f"{stage} questions"].number for stage in ("prompts", "judge", "refer")) == 15.25e6
+    assert found.hours("GPU") == pytest.approx(25_440, rel=0.001)
+    assert pytest.approx(8.3, abs=0.03) == found.hours("GPU") / 24 / 128
+    assert found.counts.packed == pytest.approx(1.2e6, rel=0.01)
+    assert found.tokens == pytest.approx((13.7e9, 1.88e9), rel=0.005)
+    assert found.dollars == pytest.approx(2124, abs=1) and found.bytes == pytest.approx(2.25e12, rel=0.005)
+    assert costs("refer.side=512").hours("GPU") - found.hours("GPU") == pytest.approx(3885 - 17_076, abs=2)
+    assert costs(*FREE).hours("GPU") == pytest.approx(3100, rel=0.005)
+
+
+def test_the_plan_follows_from_the_sizes() -> None:
     assert step(4096 + 512) == pytest.approx(74.4, abs=0.1)
     assert step(2 * 4096 + 512) == pytest.approx(165.4, abs=0.1)
-    assert step(4608) * 28 / 400 == pytest.approx(5.21, abs=0.01)
-    assert step(8704) * 28 / 400 == pytest.approx(11.58, abs=0.01)
-    assert step(2 * 1024 + 512) * 28 / 400 * 5.25e6 / 3600 == pytest.approx(3840, rel=0.005)
-    kept = 5.0e6 * 0.7 * 0.6 * 0.6 * 0.95
-    assert kept == pytest.approx(1.2e6, rel=0.01)
-    small = sum(hours) - hours[0] - hours[3]
-    free = small + 5.0e6 * step(4096 + 256) * 4 / 400 / 3600 + 5.25e6 * 0.73 / 3600
-    assert free == pytest.approx(3000, rel=0.02)
+    lines = {line.part: line for line in costs().lines}
+    assert lines["paint"].seconds == pytest.approx(28 * step(4608) / (0.4 * 989))
+    assert lines["refer"].seconds == pytest.approx(28 * step(8704) / (0.4 * 989))
+    views = 5e6 * 0.7 * 0.6 * 2.5
+    assert lines["refer"].number == pytest.approx(views) == lines["refer questions"].number

@@ -21,6 +21,7 @@ from mosaic.curation.stages.refer import (
     make,
     measured,
     not_white,
+    on_white,
     subject_on_white,
     view_seed,
 )
@@ -73,7 +74,9 @@ def test_the_cut_out_is_the_released_canvas() -> None:
 
 def test_references_of_an_editor() -> None:
     editor = Mirror()
-    stage = ReferStage(edited(editor, None), [], Section(side=64, size=48), by="mirror", licence="CC0-1.0")
+    stage = ReferStage(
+        edited(editor, on_white), [], Section(side=64, size=48), find=on_white, by="mirror", licence="CC0-1.0"
+    )
     outcome = stage([segmented()])[0]
     assert set(outcome.files) == {"ref0.webp", "ref0.mask.png", "ref1.webp", "ref1.mask.png"}
     image, mask = picture_of(outcome.files["ref0.webp"]), mask_of(outcome.files["ref0.mask.png"])
@@ -144,7 +147,9 @@ def test_a_vision_language_model_judges_the_pair(folder: Path) -> None:
 
 
 def test_a_reference_that_was_brought_is_kept() -> None:
-    stage = ReferStage(edited(Mirror(), None), [], Section(side=64, size=48), by="mirror", licence="")
+    stage = ReferStage(
+        edited(Mirror(), on_white), [], Section(side=64, size=48), find=on_white, by="mirror", licence=""
+    )
     image = np.full((30, 40, 3), 255, np.uint8)
     image[5:25, 5:35] = 40
     brought = segmented()
@@ -157,7 +162,9 @@ def test_a_reference_that_was_brought_is_kept() -> None:
 
 
 def test_further_views_that_were_brought_are_kept_and_judged() -> None:
-    stage = ReferStage(edited(Mirror(), None), [], Section(side=64, size=48), by="mirror", licence="")
+    stage = ReferStage(
+        edited(Mirror(), on_white), [], Section(side=64, size=48), find=on_white, by="mirror", licence=""
+    )
     image = np.full((30, 40, 3), 255, np.uint8)
     image[5:25, 5:35] = 40
     views = {"ref0.webp": webp_of(image), "ref1.webp": webp_of(image[::-1].copy())}
@@ -191,7 +198,9 @@ def test_similarity_orders_real_cut_outs() -> None:
 
 
 def test_a_subject_without_a_mask_is_one_sentence() -> None:
-    stage = ReferStage(edited(Mirror(), None), [], Section(side=64, size=48), by="mirror", licence="")
+    stage = ReferStage(
+        edited(Mirror(), on_white), [], Section(side=64, size=48), find=on_white, by="mirror", licence=""
+    )
     files = {name: content for name, content in segmented().files.items() if name != "target.mask1.png"}
     with pytest.raises(ValueError, match="The subject mug was not found in the target"):
         stage([Work(record=segmented().record, files=files)])

@@ -1,6 +1,7 @@
 """Two trivial stages and a source, quick to make in any process."""
 
 import os
+import signal
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -73,6 +74,21 @@ class Square:
             square = int(work.files["double.txt"]) * work.facts["twice"]
             found.append(Outcome(id=work.id, files={"square.txt": str(square).encode()}))
         return found
+
+
+class Deadly(Square):
+    """A square whose process is killed at its first `times` calls, whichever process that is."""
+
+    def __init__(self, deaths: Path, times: int) -> None:
+        super().__init__()
+        self.deaths, self.times = deaths, times
+
+    def __call__(self, works: Sequence[Work]) -> list[Outcome]:
+        seen = len(self.deaths.read_text().splitlines()) if self.deaths.exists() else 0
+        if seen < self.times:
+            note(self.deaths, os.getpid())
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__call__(works)
 
 
 def note(calls: Path | None, *what: object) -> None:

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from mosaic.geometry import Placement
-from mosaic.matching.consensus import Rule, consensus, correspond
+from mosaic.matching.consensus import consensus, correspond
 from mosaic.matching.features import FeatureMap
 from mosaic.matching.matcher import FeatureMatcher, box_about
+from mosaic.matching.rule import Rule
 from tests.matching.world import everywhere, noise, placed
 
 

@@ -9,6 +9,7 @@ from mosaic.sample import Sample
 
 TARGET, THUMBNAIL, BRIDGE, GAP = 400, 130, 70, 14  # in pixels of the outcome
 LINES = 12  # a reference
+DOT = 3 * FINE  # half of one, in pixels of the drawing
 
 Place = tuple[float, float]
 
@@ -48,7 +49,7 @@ def _places(points: Floats, picture: Image.Image, corner: tuple[int, int]) -> li
 
 def _line(sheet: Sheet, start: Place, stop: Place, color: str) -> None:
     path = [(x * FINE, y * FINE) for x, y in (start, stop)]
-    sheet.draw.line(path, fill=PAPER, width=2 * FINE)
-    sheet.draw.line(path, fill=color, width=FINE)
+    sheet.draw.line(path, fill=PAPER, width=2 * FINE + 1)
+    sheet.draw.line(path, fill=color, width=FINE + 1)
     for x, y in path:
-        sheet.draw.ellipse((x - 5, y - 5, x + 5, y + 5), fill=color, outline=PAPER)
+        sheet.draw.ellipse((x - DOT, y - DOT, x + DOT, y + DOT), fill=color, outline=PAPER)

@@ -8,21 +8,27 @@ import json
 import logging
 import math
 import os
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mosaic.curation.worker import Plan, Report, Worker
+from mosaic.curation.address import check
+from mosaic.curation.worker import LONGEST, Plan, Report, Worker
+from mosaic.errors import one_line
 
+AGAIN = "What was finished stays: run again to go on."
+DEATHS = 3  # of workers, one after another with no shard finished in between, that end a run
 STORE = 80 << 20  # bytes of Ray's object store on one machine: nothing but shard numbers passes through it
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_prestart_worker_first_driver": "0",  # processes that wait for tasks: there are none, only actors
 }
 
 
@@ -41,15 +47,40 @@ def stream(
 ) -> Iterator[list[Report]]:
     """Run a plan; the reports of each shard as it is finished. ValueError with the first error of a step.
 
-    `pools`: stages, in order, that share a worker → its workers. `address`: of a running Ray cluster whose
-    nodes all see the folder; None: Ray is started on this machine, and stopped at the end.
+    `pools`: stages, in order, that share a worker → its workers. `address`: see `cluster`; where one is open
+    already that one is used. Workers that die, with their node or alone, are replaced as often as shards are
+    finished in between: pools are laid out anew over what nodes there are, and go on from the folder.
     """
     _clear_partials(plan.folder)
-    with _ray(pools, address) as ray:
-        dataset = ray.data.from_items(
-            [{"shard": shard, "reports": "[]"} for shard in range(plan.shards)],
-            override_num_blocks=plan.shards,
-        )
+    waiting, deaths = set(range(plan.shards)), 0
+    with cluster([pools], address) as ray:
+        while waiting:
+            try:
+                for row in _dataset(ray, plan, pools, sorted(waiting)).iter_rows():
+                    waiting.discard(row["shard"])
+                    deaths = 0
+                    yield _checked(json.loads(row["reports"]))
+            except ray.exceptions.RayError as error:
+                deaths += 1
+                if isinstance(error, ray.exceptions.RayTaskError):  # a mistake of ours, not a death
+                    raise
+                if deaths == DEATHS:
+                    told = one_line(str(error))[:LONGEST].rstrip(".")
+                    raise ValueError(
+                        f"Workers died {DEATHS} times and finished no shard in between ({told}). {AGAIN}"
+                    ) from error
+
+
+def _dataset(ray: Any, plan: Plan, pools: Mapping[tuple[str, ...], Workers], shards: Sequence[int]) -> Any:
+    """Shard numbers through the pools.
+
+    An actor is never restarted by Ray: that waits for ever where the nodes that are left have no room.
+    """
+    dataset = ray.data.from_items(
+        [{"shard": shard, "reports": "[]"} for shard in shards], override_num_blocks=len(shards)
+    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")  # nothing else sets max_restarts
         for stages, workers in pools.items():
             dataset = dataset.map_batches(
                 ShardActor,
@@ -58,14 +89,15 @@ def stream(
                 compute=ray.data.ActorPoolStrategy(size=workers.count, max_tasks_in_flight_per_actor=2),
                 num_cpus=workers.cpus,
                 num_gpus=workers.gpus or None,
+                max_restarts=0,
             )
-        for row in dataset.iter_rows():
-            reports = json.loads(row["reports"])
-            if reports and "error" in reports[-1]:
-                raise ValueError(
-                    f"{reports[-1]['error'].rstrip('.')}. What was finished stays: run again to go on."
-                )
-            yield reports
+    return dataset
+
+
+def _checked(reports: list[Report]) -> list[Report]:
+    if reports and "error" in reports[-1]:
+        raise ValueError(f"{reports[-1]['error'].rstrip('.')}. {AGAIN}")
+    return reports
 
 
 class ShardActor:
@@ -82,8 +114,12 @@ class ShardActor:
 
 
 @contextmanager
-def _ray(pools: Mapping[tuple[str, ...], Workers], address: str | None) -> Iterator[Any]:
-    """Ray, quiet and reporting to nobody."""
+def cluster(phases: Sequence[Mapping[tuple[str, ...], Workers]], address: str | None = None) -> Iterator[Any]:
+    """Ray, quiet and reporting to nobody, for pools that run one phase after another.
+
+    `address`: of a running Ray cluster whose nodes all see the folder, ValueError if there is none; None: Ray
+    is started on this machine. What was started or joined here is left at the end.
+    """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     for name in ("ray", "ray.data"):
@@ -91,16 +127,9 @@ def _ray(pools: Mapping[tuple[str, ...], Workers], address: str | None) -> Itera
     import ray
     import ray.data
 
-    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    if address is None:
-        options |= {
-            "num_cpus": 1 + math.ceil(sum(workers.count * workers.cpus for workers in pools.values())),
-            "object_store_memory": STORE,
-            "include_dashboard": False,
-        }
     started = not ray.is_initialized()
     if started:
-        ray.init(address=address or "local", **options)  # None would join a cluster that happens to be there
+        _init(ray, phases, address)
     try:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
@@ -110,6 +139,24 @@ def _ray(pools: Mapping[tuple[str, ...], Workers], address: str | None) -> Itera
     finally:
         if started:
             ray.shutdown()
+
+
+def _init(ray: Any, phases: Sequence[Mapping[tuple[str, ...], Workers]], address: str | None) -> None:
+    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if address is None:
+        wanted = (sum(workers.count * workers.cpus for workers in pools.values()) for pools in phases)
+        options |= {
+            "num_cpus": 1 + math.ceil(max(wanted, default=0)),
+            "object_store_memory": STORE,
+            "include_dashboard": False,
+        }
+        ray.init(address="local", **options)  # None would join a cluster that happens to be there
+        return
+    check(address)
+    try:
+        ray.init(address=address, **options)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ValueError(f"--ray-address {address}: {one_line(str(error))[:LONGEST]}") from error
 
 
 def _clear_partials(folder: Path) -> None:

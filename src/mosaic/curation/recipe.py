@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from mosaic.curation.costs.assumptions import Assumptions
 from mosaic.curation.engine import Workers
 from mosaic.curation.folder import write_whole
 from mosaic.curation.rows import STAGES
@@ -40,6 +41,7 @@ class Recipe(BaseModel):
     together: bool = False  # one worker does all stages of a shard: for small runs, where processes cost most
     thresholds: dict[str, Bounds] = {}  # "stage/score", with * for any part
     workers: dict[str, Workers] = {}  # by stage; of "together" where it is set
+    plan: Assumptions = Assumptions()  # for `mosaic plan` alone
     stages: dict[str, BaseModel] = {}
 
     @model_validator(mode="after")
@@ -67,6 +69,11 @@ class Recipe(BaseModel):
 def read_recipe(path: Path, overrides: list[str]) -> Recipe:
     """The recipe in a TOML file after `section.key=value` overrides; ValueError says what to change."""
     return recipe_of(read_tables(path, overrides), str(path))
+
+
+def is_curation(path: Path) -> bool:
+    """Whether a TOML file has a table of a stage. ValueError for one that cannot be read."""
+    return not read_tables(path).keys().isdisjoint(STAGES)
 
 
 def recipe_of(tables: dict[str, Any], name: str = "recipe") -> Recipe:
@@ -120,6 +127,21 @@ def pools_of(recipe: Recipe, only: str | None) -> dict[tuple[str, ...], Workers]
     if recipe.together:
         return {stages: recipe.workers.get("together", Workers())}
     return {(stage,): recipe.workers.get(stage, Workers()) for stage in stages}
+
+
+def phases_of(recipe: Recipe, only: str | None) -> list[dict[tuple[str, ...], Workers]]:
+    """Pools that run one after another: packing after all else where duplicates are to be dropped."""
+    pools = pools_of(recipe, only)
+    if duplicates_of(recipe) is None or only not in (None, "pack"):
+        return [pools]
+    before = {tuple(name for name in stages if name != "pack"): workers for stages, workers in pools.items()}
+    packing = next(workers for stages, workers in pools.items() if "pack" in stages)
+    return [{stages: workers for stages, workers in before.items() if stages}, {("pack",): packing}]
+
+
+def duplicates_of(recipe: Recipe) -> int | None:
+    """By how many bits of their hashes two pictures are one; None if none is dropped."""
+    return getattr(recipe.stages.get("pack"), "duplicates", None)
 
 
 def claim(recipe: Recipe, folder: Path) -> None:

@@ -26,6 +26,7 @@ class TableRow:
     made_by: tuple[str, ...]  # "stage · model · licence"
     scores: Mapping[str, float] = field(default_factory=dict)
     facts: str = "{}"  # JSON
+    duplicate_of: str = ""  # id of the accepted sample whose picture this one nearly is
 
     @classmethod
     def of(

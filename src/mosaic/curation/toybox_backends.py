@@ -6,8 +6,8 @@ H × W pixels, uint8 RGB; masks bool (H, W).
 """
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # they bring torch along
     from mosaic.toybox.scene import Composition
 
 NAME, LICENCE = "toybox", "CC0-1.0"
+KEPT = 256 << 20  # bytes of renders
 POINTS = 256  # at most so many a reference
 SAME = 6.0  # mean difference of two pictures, in 255ths, that lossy files may bring about
 
@@ -137,12 +138,27 @@ def match(
     return Correspondence(reference=here[kept], target=there[kept], confidence=np.ones(len(here[kept])))
 
 
-# ---------------------------------------------------------------- renders, kept for the stages of one sample
+# ---------------------------------------------------------------- renders, kept for the stages of a shard
+
+_latest: "OrderedDict[tuple[int | str, ...], Render]" = OrderedDict()
 
 
-@lru_cache(maxsize=8)
 def _renders(seed: int, subjects: int, split: str, reference: int, height: int, width: int) -> "Render":
-    """The target (reference −1) or one reference of a composition."""
+    """The target (reference −1) or one reference of a composition; the latest KEPT bytes of them are kept."""
+    what = (seed, subjects, split, reference, height, width)
+    if what not in _latest:
+        _latest[what] = _rendered(*what)
+    _latest.move_to_end(what)
+    while len(_latest) > 1 and sum(map(_size, _latest.values())) > KEPT:
+        _latest.popitem(last=False)
+    return _latest[what]
+
+
+def _size(made: "Render") -> int:
+    return made.part.numel() * 32  # bytes of its four maps
+
+
+def _rendered(seed: int, subjects: int, split: str, reference: int, height: int, width: int) -> "Render":
     from mosaic.toybox.render import render
 
     origin = {"world": NAME, "split": split}

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 
 from mosaic.geometry import Floats
@@ -26,25 +25,8 @@ from mosaic.matching.nearest import (
     way_back,
     window_soft_argmax,
 )
+from mosaic.matching.rule import Rule
 from mosaic.sample import Correspondence, Mask
-
-
-class Rule(BaseModel):
-    """What a match must pass; lengths in tokens of the first matcher's grid where nothing else is said."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    agreement: float = Field(default=1.5, ge=0)  # of where two matchers see a point, in the coarsest's tokens
-    cycle: float = Field(default=2.0, ge=0)  # between a point and where its match leads back to
-    window: int = Field(default=7, ge=1)  # of the soft-argmax; odd
-    temperature: float = Field(default=0.02, gt=0)
-
-    @field_validator("window")
-    @classmethod
-    def _odd(cls, window: int) -> int:
-        if window % 2 == 0:
-            raise ValueError(f"The window must be an odd number of tokens, not {window}.")
-        return window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

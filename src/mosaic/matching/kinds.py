@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from mosaic.matching.features import Extractor, Joined
+if TYPE_CHECKING:  # it brings torch, and a recipe is read without
+    from mosaic.matching.features import Extractor
 
 EMBEDDED = Path(__file__).parents[1] / "models" / "mosaic-tiny"
 
@@ -127,6 +128,8 @@ WORDS = {"flux": "model", "sd": "model", "dino": "model", "diy-sc": "refiner"}  
 
 def make_extractor(features: Sequence[Features], device: str = "cpu") -> Extractor:
     """One kind, or several joined into one. ValueError for none, or for weights that are not there."""
+    from mosaic.matching.features import Joined
+
     made = [one.make(device) for one in features]
     if not made:
         raise ValueError(f"Name at least one kind of features: {', '.join(_known())}.")

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from mosaic.geometry import Box
-from mosaic.matching.consensus import Rule, correspond
+from mosaic.matching.consensus import correspond
 from mosaic.matching.features import Extractor, FeatureMap
+from mosaic.matching.rule import Rule
 from mosaic.sample import Correspondence, Mask, Picture
 
 MARGIN = 0.1  # of the subject's longer side, about its box

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from mosaic.curation.prompting.taxonomy import CATEGORIES, Noun, Place, Taxonomy, load_taxonomy
 from mosaic.curation.rows import Named, Record
-from mosaic.toybox.scene import enumeration
 
 SHARES = {"people": 0.2, "animals": 0.3, "objects": 0.5}  # of the subjects
 TAILS = ("around them", "", "nearby", "beside them")  # of three subjects or more, by form
@@ -58,6 +57,8 @@ def record_of(plan: Plan, origin: dict[str, str] | None = None) -> Record:
 
 def sentence(plan: Plan, phrases: Sequence[str]) -> str:
     """The plan's sentence with these noun phrases, one a subject, given without articles."""
+    from mosaic.toybox.scene import enumeration  # which brings torch
+
     named = [with_article(phrase) for phrase in phrases]
     if len(named) == 1:
         scene = f"{named[0]} {plan.link}"

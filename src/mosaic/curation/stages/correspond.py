@@ -20,8 +20,8 @@ from mosaic.curation.protocols import Matcher, Stage
 from mosaic.curation.rows import Outcome, Work
 from mosaic.data.shards import picture_of, png_of, points_npy
 from mosaic.geometry import TOKEN, Grid
-from mosaic.matching.consensus import Rule
 from mosaic.matching.kinds import DinoFeatures, Features, StableDiffusionFeatures
+from mosaic.matching.rule import Rule
 from mosaic.matching.spread import MOST_POINTS, thinned
 from mosaic.pictures.canvas import WHITE
 from mosaic.sample import Correspondence, Mask, Picture, Sample

@@ -3,12 +3,12 @@
 Files      target.webp, and of target.mask<i>.png, ref<k>.webp, ref<k>.mask.png, points.npy what there is
 Scores     import/<score> of the data's own labels; import/<k>/masked: whether reference k has a mask
 Facts      "joins": "segment", "refer", "correspond" or "pack"; "references": whom each one shows;
-           "import": by, licence
+           "import": by, licence, hash (of the target, as judge takes it)
 A row that is damaged, beyond the limits, or that `only` leaves out is a failed row with the reason.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +20,9 @@ from mosaic.curation.importers.mapped import Columns
 from mosaic.curation.protocols import Source
 from mosaic.curation.rows import Named, Outcome, Record
 from mosaic.curation.verdicts import Bounds, verdict
+from mosaic.data.shards import picture_of
 from mosaic.errors import one_line
+from mosaic.perception.duplicates import perceptual_hash
 
 
 class Section(BaseModel):
@@ -102,7 +104,7 @@ class Imported:
             raise ValueError("it has no caption, or nothing that it shows")
         files = entry.files or files_of(entry, self._section.quality)
         facts: dict[str, Any] = {
-            "import": {"by": self._reader.name, "licence": self._licence},
+            "import": {"by": self._reader.name, "licence": self._licence, "hash": _hash(files)},
             "joins": joins_at(files, len(record.subjects), len(entry.views)),
         }
         if entry.views:
@@ -129,6 +131,10 @@ class Imported:
             seed=int.from_bytes(seed, "big"),
             origin=origin,
         )
+
+
+def _hash(files: Mapping[str, bytes]) -> str:
+    return f"{perceptual_hash(picture_of(files['target.webp'])):016x}"
 
 
 def _in_order(entry: Entry | ValueError) -> Entry | ValueError:

@@ -4,19 +4,22 @@ DIR/<name>-00000.tar       accepted samples in the layout of `mosaic.data.shards
 DIR/<name>-00000.parquet   every row: verdict (accepted, rejected, failed, unfinished), why, and all scores
 DIR/stages/pack/           statistics of both, by which a later run knows whether to pack again
 
-No model runs here: thresholds can be moved, and this stage alone run again (`--only pack`).
+No model runs here: thresholds can be moved, and this stage alone run again (`--only pack`). Which samples are
+duplicates of others is known before (`mosaic.curation.duplicates`).
 """
 
 import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from mosaic.curation.assembling import assembled, measured
+from mosaic.curation.duplicates import Duplicate, noted_duplicates
 from mosaic.curation.folder import Place, WholeTar, write_table, write_whole
 from mosaic.curation.rows import Work
 from mosaic.curation.tables import TableRow, table_of
@@ -32,6 +35,7 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    duplicates: int | None = Field(None, ge=0, le=16)  # bits by which two pictures are one; left out: none is
     name: str = Field("samples", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")  # of the shards
     title: str = ""  # of the card; "": the name
     licence: str = ""  # of the whole set, as the hub writes it (cc0-1.0 …); "": other
@@ -70,7 +74,12 @@ class Pack:
         ]
         bounds = {name: bound.model_dump() for name, bound in plan.thresholds.items()}
         content = [self._section.name, list(bounds.items()), len(plan.indices(shard)), parts]
+        if duplicates := self._duplicates(plan, shard):
+            content.append({id: one.reason for id, one in sorted(duplicates.items())})
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    def _duplicates(self, plan: Plan, shard: int) -> dict[str, Duplicate]:
+        return {} if self._section.duplicates is None else noted_duplicates(plan.folder, shard)
 
     def _shard(self, plan: Plan, shard: int) -> tuple[list[TableRow], dict[str, str], int]:
         """Write the tar (none where nothing was accepted) and the table; their rows, SHA-256 and size."""
@@ -92,11 +101,14 @@ class Pack:
     def _rows(self, plan: Plan, shard: int) -> Iterator[tuple[TableRow, Mapping[str, bytes]]]:
         """Each sample's row and, of accepted ones, its files as they are packed."""
         step = _step(plan)
-        places = files_before(plan, step, shard)
+        places, duplicates = files_before(plan, step, shard), self._duplicates(plan, shard)
         for work, failure, complete in merged(plan, step, shard):
             judged = verdict(work.scores, plan.thresholds)
             if failure or not judged.accepted or not complete:
                 yield TableRow.of(work, shard, *_in_words(judged, failure)), {}
+            elif (one := duplicates.get(work.id)) is not None:
+                row = TableRow.of(work, shard, "rejected", "pack", one.reason)
+                yield replace(row, duplicate_of=one.of), {}
             else:
                 yield _packed(work, shard, places.get(work.id, {}))
 

@@ -22,7 +22,7 @@ from pydantic import Field
 
 from mosaic.curation import instances
 from mosaic.curation.diffusers_backends import DiffusersEditor, Pipeline
-from mosaic.curation.protocols import Editor, PairJudge, Segmenter, Stage
+from mosaic.curation.protocols import Editor, PairJudge, Stage
 from mosaic.curation.rows import Named, Outcome, Work
 from mosaic.curation.stages import segment
 from mosaic.curation.stages.judge import VisionSection, endpoint_of
@@ -33,6 +33,8 @@ from mosaic.sample import Mask, Picture
 TOLERANCE = 12  # levels below white that still are background, where no segmenter is given
 PART = 0.05  # of the largest part: smaller ones are dirt
 
+Find = Callable[[Picture, Named], Mask]
+"""A picture of a subject on its own, and which → where in it the subject is; nowhere, maybe."""
 View = Callable[[Work, int, Picture], tuple[Picture, Mask]]
 """A sample, a subject's index, its cut-out on white → another view of it, and where in that it is."""
 
@@ -40,7 +42,7 @@ View = Callable[[Work, int, Picture], tuple[Picture, Mask]]
 class Section(Pipeline):
     """[refer] of a recipe."""
 
-    kind: Literal["toybox", "diffusers"] = "diffusers"
+    kind: Literal["toybox", "diffusers", "brought"] = "diffusers"  # brought: what was imported, and no more
     model: str = "black-forest-labs/FLUX.1-Kontext-dev"
     prompt: str = (
         "The same {name}, {view}, every colour, pattern and detail unchanged, on a plain white background"
@@ -48,7 +50,9 @@ class Section(Pipeline):
     side: int = Field(1024, ge=16, multiple_of=16)  # pixels of the cut-out that is edited
     size: int = Field(512, ge=16, multiple_of=16)  # pixels of the reference that is kept
     quality: int | None = Field(None, ge=0, le=100)  # of the WebP; left out: exact
-    segmenter: segment.Section | None = None  # finds the subject in its new view; left out: what is not white
+    segmenter: segment.Section | None = (
+        None  # finds the subject in its reference; left out: what is not white
+    )
     encoder: str = ""  # hub id or folder for the similarity, facebook/dinov2-base say; "": none
     vision: VisionSection | None = None
     batch: int = Field(4, ge=1)
@@ -56,21 +60,45 @@ class Section(Pipeline):
 
 def make(section: Section) -> Stage:
     """The stage with its models loaded."""
-    return {"toybox": _toybox, "diffusers": _diffusers}[section.kind](section)
+    return {"toybox": _toybox, "diffusers": _diffusers, "brought": _brought}[section.kind](section)
 
 
 def _toybox(section: Section) -> Stage:
     from mosaic.curation import toybox_backends
 
     view, licence = toybox_backends.view(section.size), toybox_backends.LICENCE
-    return ReferStage(view, _judges(section), section, by="toybox", licence=licence)
+    return ReferStage(view, _judges(section), section, find=on_white, by="toybox", licence=licence)
 
 
 def _diffusers(section: Section) -> Stage:
     editor = DiffusersEditor(section, section.prompt)
-    segmenter = segment.grounded_segmenter(section.segmenter) if section.segmenter else None
-    view = edited(editor, segmenter)
-    return ReferStage(view, _judges(section), section, by=editor.name, licence=editor.licence)
+    find = _finder(section)
+    judges, made = _judges(section), {"by": editor.name, "licence": editor.licence}
+    return ReferStage(edited(editor, find), judges, section, find=find, **made)
+
+
+def _brought(section: Section) -> Stage:
+    return ReferStage(
+        _none_made, _judges(section), section, find=_finder(section), by="", licence=section.licence
+    )
+
+
+def _none_made(work: Work, k: int, cutout: Picture) -> tuple[Picture, Mask]:
+    name = work.record.subjects[k].name
+    raise ValueError(f'There is no reference of the {name}, and refer.kind = "brought" makes none.')
+
+
+def _finder(section: Section) -> Find:
+    """By the segmenter, if there is one; else what is not white."""
+    if section.segmenter is None:
+        return on_white
+    segmenter = segment.grounded_segmenter(section.segmenter)
+
+    def find(picture: Picture, named: Named) -> Mask:
+        found = segmenter([picture], [[named.name]])[0][0]
+        return found[0].mask if found else np.zeros(picture.shape[:2], bool)
+
+    return find
 
 
 def _judges(section: Section) -> list[PairJudge]:
@@ -86,9 +114,17 @@ class ReferStage:
     """Cuts out, views, judges: a reference a subject."""
 
     def __init__(
-        self, view: View, judges: Sequence[PairJudge], section: Section, *, by: str, licence: str
+        self,
+        view: View,
+        judges: Sequence[PairJudge],
+        section: Section,
+        *,
+        by: str,
+        licence: str,
+        find: Find,
     ) -> None:
         self._view, self._judges, self._section = view, judges, section
+        self._find = find
         self.batch = section.batch
         names = " + ".join(judge.name for judge in judges)
         self._made = {"by": by, "licence": licence, "judges": names}
@@ -116,12 +152,20 @@ class ReferStage:
     ) -> tuple[Picture, Mask, dict[str, bytes]]:
         """Reference k, its mask, and the files that the sample does not have yet."""
         if f"ref{k}.webp" in work.files:
-            return _brought(work, k)
+            return self._kept(work, k, work.record.subjects[subject])
         picture, mask = self._view(work, subject, cutout)
         if mask.any():
             picture, mask = subject_on_white(picture, mask, self._section.size)
         files = {f"ref{k}.webp": webp_of(picture, self._section.quality), f"ref{k}.mask.png": png_of(mask)}
         return picture, mask, files
+
+    def _kept(self, work: Work, k: int, named: Named) -> tuple[Picture, Mask, dict[str, bytes]]:
+        """A reference that was brought; its mask is new where it came without."""
+        image = picture_of(work.files[f"ref{k}.webp"])
+        if f"ref{k}.mask.png" in work.files:
+            return image, mask_of(work.files[f"ref{k}.mask.png"]), {}
+        mask = self._find(image, named)
+        return image, mask, {f"ref{k}.mask.png": png_of(mask)}
 
     def _judged(self, cutout: Picture, image: Picture, named: Named) -> dict[str, float]:
         scores: dict[str, float] = {}
@@ -167,16 +211,13 @@ def subject_on_white(picture: Picture, mask: Mask, side: int) -> tuple[Picture, 
     return canvas.image, canvas.mask
 
 
-def edited(editor: Editor, segmenter: Segmenter | None) -> View:
-    """A view by an editor, its subject found by a segmenter, or as what is not white."""
+def edited(editor: Editor, find: Find) -> View:
+    """A view by an editor, and its subject found in it."""
 
     def view(work: Work, k: int, cutout: Picture) -> tuple[Picture, Mask]:
         named = work.record.subjects[k]
         picture = editor([cutout], [named], [view_seed(work.id, k)])[0]
-        if segmenter is None:
-            return picture, not_white(picture)
-        found = segmenter([picture], [[named.name]])[0][0]
-        return picture, found[0].mask if found else np.zeros(picture.shape[:2], bool)
+        return picture, find(picture, named)
 
     return view
 
@@ -185,6 +226,11 @@ def view_seed(id: str, k: int) -> int:
     """Of the view of subject k in a sample: 63 bits that depend on the two alone."""
     digest = hashlib.blake2b(f"{id}/refer/{k}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
+
+
+def on_white(picture: Picture, named: Named) -> Mask:
+    """Whatever it is, it is all there is."""
+    return not_white(picture)
 
 
 def not_white(picture: Picture) -> Mask:
@@ -204,14 +250,6 @@ def _target_mask(work: Work, k: int) -> Mask:
     if name not in work.files:
         raise ValueError(f"The subject {work.record.subjects[k].name} was not found in the target.")
     return mask_of(work.files[name])
-
-
-def _brought(work: Work, k: int) -> tuple[Picture, Mask, dict[str, bytes]]:
-    image = picture_of(work.files[f"ref{k}.webp"])
-    if f"ref{k}.mask.png" in work.files:
-        return image, mask_of(work.files[f"ref{k}.mask.png"]), {}
-    mask = not_white(image)
-    return image, mask, {f"ref{k}.mask.png": png_of(mask)}
 
 
 # ---------------------------------------------------------------- judges
