@@ -25,10 +25,11 @@ MODEL = VALUES | {"model"}
 NUMBERS = MODEL | {"objectives", "sampling"}
 WORLD = VALUES | {"data", "toybox"}
 PIPELINE = NUMBERS | {"perception", "pipeline"}
-RUNS = PIPELINE | WORLD | {"generate", "training"}
+RUNS = PIPELINE | WORLD | {"about", "generate", "training"}
 MAY_IMPORT: dict[str, set[str]] = {
     "mosaic": {"pipeline", "sample"},  # the package itself, lazily
     "errors": set(),
+    "about": set(),
     "geometry": {"errors"},
     "keys": {"errors"},
     "sample": {"errors", "geometry"},
@@ -43,10 +44,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sampling": MODEL,
     "pipeline": NUMBERS | {"perception"},
     "generate": PIPELINE,
-    "training": NUMBERS | WORLD,
+    "training": NUMBERS | WORLD | {"about"},
     "evaluation": RUNS | {"matching"},
-    "studio": RUNS | {"matching", "evaluation"},
-    "cli": RUNS | {"matching", "curation", "evaluation", "studio"},
+    "publishing": RUNS | {"curation"},
+    "studio": RUNS | {"matching", "evaluation", "curation"},  # it opens the datasets that curation makes
+    "commands": RUNS | {"matching", "curation", "evaluation", "publishing", "studio"},
+    "cli": {"errors", "about", "commands"},
 }
 # files that tie a protocol of one room to our own model, outside the table
 ADAPTERS: set[str] = set()

@@ -1,6 +1,9 @@
 """The command line: its fixed surface, what it hands on, and how it refuses."""
 
 import inspect
+import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -23,7 +26,11 @@ SURFACE = {
     "curate": "recipe --output --only --ray-address --set",
     "inspect": "data --output --samples",
     "match": "first second --output --features --cutout",
+    "evaluate": "benchmark --output --model --lora --images --data --limit --part --steps --size --scorer"
+    " --corrected --questions --row --device",
     "plan": "recipe --set --gpu --utilisation --json",
+    "studio": "--model --lora --port --host --folder --offload --quantize --data",
+    "publish": "source target --folder --public --licence --people --evaluation --picture",
 }
 
 
@@ -71,9 +78,59 @@ def test_the_surface_is_frozen() -> None:
     assert found == {name: set(options.split()) for name, options in SURFACE.items()}
 
 
-def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_version_tells_what_pictures_are_made_with(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--version"]) == 0
-    assert capsys.readouterr().out == f"mosaic {mosaic.__version__}\n"
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first == f"mosaic {mosaic.__version__}"
+    told = dict(line.split(" ", 1) for line in lines)
+    assert told["torch"].startswith("2.") and told["device"].startswith(("cpu, ", "cuda, "))
+    kind, folder = told["model"].split(", ", 1)
+    assert kind == "embedded" and (Path(folder) / "model_index.json").is_file()
+
+
+def complete(words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """What bash is told for the last word of a line."""
+    monkeypatch.setenv("_MOSAIC_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split(" ")) - 1))
+    with pytest.raises(SystemExit) as ended:
+        run([])
+    assert ended.value.code in (0, None)
+    return capsys.readouterr().out.splitlines()
+
+
+def test_a_shell_completes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert complete("mosaic gen", monkeypatch, capsys) == ["generate"]
+    assert set(complete("mosaic ", monkeypatch, capsys)) == SURFACE.keys()
+    told = complete("mosaic generate hi --visibility ", monkeypatch, capsys)
+    assert told == ["full", "release", "isolated"]
+    assert "--reference" in complete("mosaic generate hi --re", monkeypatch, capsys)
+
+
+def test_completion_can_be_shown_and_installed(tmp_path: Path) -> None:
+    """By a real bash, which then completes a real line."""
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("no bash here")
+    program = f"""
+mosaic() {{ {sys.executable} -m mosaic.cli "$@"; }}
+eval "$(mosaic --show-completion)"
+complete -p mosaic
+mosaic --install-completion
+cat {tmp_path}/.bashrc
+"""
+    done = subprocess.run(
+        [bash, "--norc", "-c", program],
+        env=os.environ | {"HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "complete -o default -F _mosaic_completion mosaic" in done.stdout
+    assert "bash completion installed in" in done.stdout and "mosaic.sh" in done.stdout
+
+
+def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert run([]) == 0
     listed = capsys.readouterr().out
     assert all(f"\n  {name} " in listed for name in SURFACE)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mosaic.about import commit
 from mosaic.model.checkpoint import load_transformer
 from mosaic.model.layout import Positions, Visibility
 from mosaic.model.lora import LoraMetadata, LoraSpec, add_lora, load_lora, lora_parameters, save_lora
@@ -117,7 +118,7 @@ def metadata_of(recipe: Recipe, name: str) -> LoraMetadata:
         canvas_size=recipe.data.reference_size,
         base=recipe.model.base,
         recipe=name,
-        commit="",
+        commit=commit(),
     )
 
 

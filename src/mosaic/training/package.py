@@ -27,7 +27,7 @@ def package(
     commit: str,
     defaults: Mapping[str, float] | None = None,
 ) -> int:
-    """Writes the folder, replacing what was there; returns its bytes. ValueError beyond `LIMIT`.
+    """Writes the folder, replacing what was there but its card; returns its bytes. ValueError beyond `LIMIT`.
 
     The LoRA's metadata gets the shipped base's name and the commit, in place of the run's own folders;
     model_index.json gets the `defaults` (default_size, default_steps, default_guidance) the pipeline takes.
@@ -43,6 +43,8 @@ def package(
         path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     if lora is not None:
         halve(lora, partial / "lora.safetensors", {"base": name, "commit": commit})
+    if (card := output / "README.md").is_file():  # its figures are a person's to renew
+        shutil.copyfile(card, partial / "README.md")
     if defaults:
         index = partial / "model_index.json"
         index.write_text(json.dumps(json.loads(index.read_text()) | dict(defaults), indent=2) + "\n")

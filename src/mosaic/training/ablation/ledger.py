@@ -5,7 +5,6 @@ import json
 import os
 import platform
 import re
-import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -109,18 +108,6 @@ def weights_digest(*paths: str | Path) -> str:
             with file.open("rb") as handle:
                 digest.update(hashlib.file_digest(handle, "sha256").digest())
     return digest.hexdigest()[:16]
-
-
-def commit() -> str:
-    """The commit this code is at, with a + where it was changed since; "" outside a checkout."""
-    here = Path(__file__).parents[2]
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=False)
-        return done.stdout.strip() if done.returncode == 0 else ""
-
-    found = git("rev-parse", "--short", "HEAD")
-    return found + "+" if found and git("status", "--porcelain", "--", ".") else found
 
 
 def machine() -> str:

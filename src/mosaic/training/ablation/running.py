@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mosaic.about import commit
 from mosaic.training.ablation.cells import AblationRecipe, Job, read_ablation
 from mosaic.training.ablation.ledger import (
     Entry,
-    commit,
     entry_path,
     machine,
     means_of_last,
