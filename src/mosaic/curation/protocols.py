@@ -54,7 +54,7 @@ class Painter(Protocol):
 
 
 class Segmenter(Protocol):
-    """Finds every instance of each phrase in each picture: [picture][phrase] → instances, surest first."""
+    """Finds every instance of each phrase in each picture: `[picture][phrase]` → instances, surest first."""
 
     name: str
     licence: str

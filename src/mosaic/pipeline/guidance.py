@@ -75,14 +75,14 @@ class Plan:
 
     def velocity(
         self, transformer: MosaicTransformer, latents: Tensor, sigma: float, probe: Probe | None = None
-    ) -> tuple[Tensor, Tensor | None]:
-        """The guided velocity float32 (B, T, C) at noise level sigma, and the full pass's probe rows."""
+    ) -> tuple[Tensor, TransformerOutput]:
+        """The guided velocity float32 (B, T, C) at noise level sigma, and what the full pass returned."""
         out = self.full.run(transformer, latents, sigma, self.input, probe)
         text, empty = (
             None if other is None else other.run(transformer, latents, sigma, self.input).velocity.float()
             for other in (self.text, self.empty)
         )
-        return combine(out.velocity.float(), text, empty, self.guidance, self.reference_guidance), out.rows
+        return combine(out.velocity.float(), text, empty, self.guidance, self.reference_guidance), out
 
 
 def combine(

@@ -254,11 +254,11 @@ class MosaicPipeline(DiffusionPipeline):
 
         def velocity(latents: Tensor, sigma: float) -> Tensor:
             probe = None if reader is None else reader.look_probe(sigma, device)
-            value, rows = plan.velocity(self.transformer, latents, sigma, probe)
+            value, out = plan.velocity(self.transformer, latents, sigma, probe)
             if reader is not None:
-                reader.add_looks(rows)
+                reader.add_looks(out)
                 if (probe := reader.owner_probe(sigma, device)) is not None:
-                    reader.add_owners(plan.full.run(self.transformer, latents, sigma, plan.input, probe).rows)
+                    reader.add_owners(plan.full.run(self.transformer, latents, sigma, plan.input, probe))
             return value
 
         noise = noise_of(seed, layout.target, self.vae.config.latent_channels).to(device)

@@ -1,6 +1,7 @@
 """What the attention does while a picture is made: where reference points look, who owns each target token.
 
-K references, P points, T target tokens, R tokens of one reference. Means over blocks, heads and chosen steps.
+K references, P points, T target tokens, R tokens of one reference, N blocks. Means over blocks, heads and
+chosen steps; where it is asked for, each block's own means over heads and steps beside them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch import Tensor
 from mosaic.geometry import Grid, center_of
 from mosaic.model.attention import Probe
 from mosaic.model.layout import TokenLayout, Visibility
+from mosaic.model.transformer import TransformerOutput
 
 OWNER_STEPS = 4  # each costs a forward pass
 
@@ -31,6 +33,7 @@ class AttentionRequest:
     tokens: tuple[tuple[int, ...], ...]  # one a reference, at least one token each
     blocks: Blocks = "all"
     last: float = 0.5
+    per_block: bool = False  # keep each block's means as well: N times the memory
 
     def __post_init__(self) -> None:
         if not all(self.tokens):
@@ -48,6 +51,8 @@ class Attention:
     tokens: tuple[tuple[int, ...], ...]  # the points, one tuple a reference
     looks: tuple[NDArray[np.float32], ...]  # (P_k, T) a reference; rows sum to 1
     owners: NDArray[np.float32]  # (K, T), each reference's share of a target token's look; columns sum to 1
+    block_looks: tuple[NDArray[np.float32], ...] | None = None  # (N, P_k, T) a reference, where per_block
+    block_owners: NDArray[np.float32] | None = None  # (N, K, T)
 
 
 class AttentionReader:
@@ -71,6 +76,8 @@ class AttentionReader:
         self.owner_sigmas = frozenset(_spread(read, OWNER_STEPS))
         self._looks = _Mean()
         self._map = _Mean()
+        self._block_looks = _Mean()  # (N, ΣP, T)
+        self._block_owners = _Mean()  # (N, K, T)
 
     def look_probe(self, sigma: float, device: torch.device) -> Probe | None:
         """To send along with the step at this noise level."""
@@ -78,7 +85,7 @@ class AttentionReader:
             return None
         longest = max(map(len, self.request.tokens))
         rows = [[*tokens, *[tokens[0]] * (longest - len(tokens))] for tokens in self.request.tokens]
-        return Probe(tokens=torch.tensor([rows], device=device), blocks=self.request.blocks)
+        return self._probe(torch.tensor([rows], device=device), "ref_to_target")
 
     def owner_probe(self, sigma: float, device: torch.device) -> Probe | None:
         """For a pass of its own at this noise level: every target token, dealt out over K slots."""
@@ -87,21 +94,31 @@ class AttentionReader:
         size, k = self.layout.target.size, len(self.layout.references)
         each = math.ceil(size / k)
         tokens = torch.arange(each * k, device=device).clamp(max=size - 1).view(1, k, each)
-        return Probe(tokens=tokens, blocks=self.request.blocks, direction="target_to_ref")
+        return self._probe(tokens, "target_to_ref")
 
-    def add_looks(self, rows: Tensor | None) -> None:
-        """(1, K, P, T), where this step was probed."""
-        if rows is not None:
-            self._looks.add(rows[0])
+    def add_looks(self, out: TransformerOutput) -> None:
+        """Rows (1, K, P, T) and block rows (N, 1, K, P, T), where this step was probed."""
+        if out.rows is not None:
+            self._looks.add(out.rows[0])
+        if out.block_rows is not None:
+            counts = map(len, self.request.tokens)
+            own = [out.block_rows[:, 0, k, :count] for k, count in enumerate(counts)]
+            self._block_looks.add(torch.cat(own, dim=1))
 
-    def add_owners(self, rows: Tensor | None) -> None:
-        """(1, K, ⌈T/K⌉, ΣR)."""
-        if rows is not None:
-            self._map.add(rows[0].flatten(0, 1)[: self.layout.target.size])
+    def add_owners(self, out: TransformerOutput) -> None:
+        """Rows (1, K, ⌈T/K⌉, ΣR) and block rows (N, 1, K, ⌈T/K⌉, ΣR)."""
+        target = self.layout.target.size
+        if out.rows is not None:
+            self._map.add(out.rows[0].flatten(0, 1)[:target])
+        if out.block_rows is not None:
+            parts = self._parts(out.block_rows[:, 0].flatten(1, 2)[:, :target])
+            self._block_owners.add(torch.stack([part.sum(2) for part in parts], dim=1))
+            if not self.mutual:
+                chosen = zip(parts, self.request.tokens, strict=True)
+                self._block_looks.add(torch.cat([part[..., list(p)].mT for part, p in chosen], dim=1))
 
     def result(self) -> Attention:
-        sizes = [grid.size for grid in self.layout.references]
-        parts = torch.split(self._map.value(), sizes, dim=1)  # (T, R) each
+        parts = self._parts(self._map.value())  # (T, R) each
         tokens = self.request.tokens
         mapped = [_columns(part, points) for part, points in zip(parts, tokens, strict=True)]
         looks = self._looks.value() if self.mutual else mapped
@@ -111,7 +128,26 @@ class AttentionReader:
             tokens=tokens,
             looks=tuple(rows[: len(points)].numpy() for rows, points in zip(looks, tokens, strict=True)),
             owners=torch.stack([part.sum(1) for part in parts]).numpy(),
+            block_looks=self._looks_by_block(),
+            block_owners=self._block_owners.value().numpy() if self.request.per_block else None,
         )
+
+    def _looks_by_block(self) -> tuple[NDArray[np.float32], ...] | None:
+        """(N, P_k, T) a reference, rows sum to 1."""
+        if not self.request.per_block:
+            return None
+        rows = self._block_looks.value()
+        if not self.mutual:
+            rows = _normed(rows)
+        return tuple(part.numpy() for part in torch.split(rows, list(map(len, self.request.tokens)), dim=1))
+
+    def _parts(self, rows: Tensor) -> tuple[Tensor, ...]:
+        """(…, ΣR) → (…, R) of each reference."""
+        return torch.split(rows, [grid.size for grid in self.layout.references], dim=-1)
+
+    def _probe(self, tokens: Tensor, direction: Literal["ref_to_target", "target_to_ref"]) -> Probe:
+        request = self.request
+        return Probe(tokens=tokens, blocks=request.blocks, direction=direction, per_block=request.per_block)
 
 
 @dataclass(slots=True)
@@ -131,8 +167,12 @@ class _Mean:
 
 def _columns(rows: Tensor, tokens: Sequence[int]) -> Tensor:
     """Which target tokens look at these reference tokens: (T, R) → (P, T), rows sum to 1."""
-    columns = rows[:, list(tokens)].T
-    return columns / columns.sum(1, keepdim=True).clamp(min=1e-12)
+    return _normed(rows[:, list(tokens)].T)
+
+
+def _normed(rows: Tensor) -> Tensor:
+    """Rows that sum to 1."""
+    return rows / rows.sum(-1, keepdim=True).clamp(min=1e-12)
 
 
 def _spread(values: Sequence[float], count: int) -> list[float]:

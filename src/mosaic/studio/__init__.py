@@ -1,0 +1,1 @@
+"""The Studio: MOSAIC in a browser."""

@@ -1,0 +1,86 @@
+"""Two reviewers compared, and the dataset written with a review applied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from mosaic.studio import desk as steps
+from mosaic.studio.desk import Desk
+from mosaic.studio.exporting import Exported, export
+from mosaic.studio.review_views import compared
+from mosaic.studio.telling import told
+
+QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+
+
+def compare_and_export(desk: gr.State) -> Callable[[Any], None]:
+    """The controls; what is answered fills them after an event that opened a dataset."""
+    gr.HTML("<h3>Two reviewers</h3>", apply_default_css=False, elem_classes="ms")
+    with gr.Row(elem_classes="ms-bar"):
+        first = gr.Dropdown([], label="First", min_width=150)
+        second = gr.Dropdown([], label="Second", min_width=150)
+        compare = gr.Button("Compare", min_width=110, elem_id="compare", elem_classes="ms-go")
+    outcome = gr.HTML("", apply_default_css=False, elem_classes="ms", elem_id="compare-outcome")
+    gr.HTML(
+        "<h3>Export</h3><p class='ms-faint'>New shards: dropped samples left out, captions and nouns mended, "
+        "wrong points removed. The dataset itself is not touched.</p>",
+        apply_default_css=False,
+        elem_classes="ms",
+    )
+    with gr.Row(elem_classes="ms-bar"):
+        whose = gr.Dropdown([], label="Edits of", min_width=150)
+        name = gr.Textbox(label="Name of the new dataset", max_length=80, min_width=180)
+        write = gr.Button("Export", variant="primary", min_width=110, elem_id="export", elem_classes="ms-go")
+    written = gr.HTML("", apply_default_css=False, elem_classes="ms", elem_id="export-outcome")
+
+    @told
+    def compare_(now: Desk, one: str | None, other: str | None) -> str:
+        return compared(one or "", now.review_of(one or ""), other or "", now.review_of(other or ""))
+
+    compare.click(compare_, [desk, first, second], outcome, **QUIET)
+
+    @told
+    def export_(
+        now: Desk,
+        reviewer: str | None,
+        called: str,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> str:
+        counts = {"done": 0}
+
+        def advance(samples: int) -> None:
+            counts["done"] += samples
+            progress((counts["done"], None), desc="samples written", unit="samples")
+
+        review = now.review_of(reviewer or "")
+        folder, done = export(now.dataset, review, called.strip(), reviewer=reviewer or "", advance=advance)
+        return _told(str(folder), done)
+
+    write.click(export_, [desk, whose, name], written, api_visibility="private")
+
+    @told
+    def fill(now: Desk) -> Any:
+        people = steps.names(now)
+        other = next((one for one in people if one != now.reviewer), now.reviewer)
+        called = f"{now.dataset.path.stem}-reviewed"
+        return (
+            gr.update(choices=people, value=now.reviewer),
+            gr.update(choices=people, value=other),
+            gr.update(choices=people, value=now.reviewer),
+            called,
+        )
+
+    return lambda event: event.then(fill, desk, [first, second, whose, name], **QUIET)
+
+
+def _told(folder: str, done: Exported) -> str:
+    problems = "".join(f'<p class="ms-problem">{escape(one)}</p>' for one in done.problems)
+    return (
+        f'<div role="status"><p><b>{done.samples:,}</b> samples written to <code>{escape(folder)}</code>: '
+        f"{done.dropped} dropped, {done.kept} kept against their verdict, {done.mended} mended, "
+        f"{done.points_removed} points removed.</p>{problems}</div>"
+    )

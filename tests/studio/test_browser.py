@@ -1,0 +1,348 @@
+"""The maker's tab in a real browser: from dropped pictures to the attention, and what goes wrong.
+
+On a tiny random model, so that a picture takes a second; what is looked at is the page, not the picture.
+"""
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from fixtures_model import draw_photo, draw_subject
+from fixtures_studio import CHROMIUM, chromium, options_on, served, write_models
+from PIL import Image
+
+from mosaic.pictures import read_recipe
+from mosaic.pictures.attention import COLORS
+from mosaic.studio.making import Maker
+
+pytest.importorskip("gradio")
+pytest.importorskip("playwright")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")
+
+WAIT = 60_000  # ms: several tests may share one core
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Maker]]:
+    root = tmp_path_factory.mktemp("studio")
+    with served(options_on(write_models(root / "models"), root / "folder")) as found:
+        found[1].warm()
+        yield found
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("pictures")
+    files = {name: folder / f"{name}.png" for name in ("bear", "robot", "bad")}
+    draw_subject(0).save(files["bear"])
+    draw_photo(1).save(files["robot"])
+    files["bad"].write_bytes(b"this is no picture")
+    return files
+
+
+@pytest.fixture
+def page(browser: Any, studio: tuple[str, Maker]) -> Iterator[Any]:
+    found = opened(browser, studio[0])
+    yield found
+    assert not found.errors, found.errors
+    found.context.close()
+
+
+def opened(browser: Any, address: str, **more: Any) -> Any:
+    page = browser.new_context(viewport={"width": 1280, "height": 1000}, **more).new_page()
+    page.set_default_timeout(WAIT)
+    page.errors, page.asked = [], []
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    page.on("request", lambda request: page.asked.append(request.url))
+    page.goto(address)
+    page.wait_for_selector("#generate")
+    return page
+
+
+def drop(page: Any, *files: Path) -> None:
+    """As a person drops files: a DataTransfer let go over the drop zone."""
+    for file in files:
+        data = list(file.read_bytes())
+        transfer = page.evaluate_handle(
+            """([data, name]) => {
+                const transfer = new DataTransfer();
+                transfer.items.add(new File([new Uint8Array(data)], name, {type: "image/png"}));
+                return transfer;
+            }""",
+            [data, file.name],
+        )
+        before = page.locator(".card img").count()
+        told = page.locator("#told").inner_text()
+        page.dispatch_event("#drop button.upload-container", "drop", {"dataTransfer": transfer})
+        page.wait_for_function(
+            """([cards, told]) => document.querySelectorAll(".card img").length > cards
+                || document.querySelector("#told").innerText !== told""",
+            arg=[before, told],
+        )
+
+
+def until_made(page: Any, told: str = "Made in") -> None:
+    page.wait_for_function(
+        "told => document.querySelector('#progress').innerText.includes(told)", arg=told, timeout=WAIT
+    )
+
+
+def steps_of(page: Any, number: int) -> None:
+    page.get_by_text("More settings").click()
+    field = page.locator("#steps input[type=number]")
+    field.fill(str(number))
+    field.press("Tab")
+
+
+# ---------------------------------------------------------------- the main path
+
+
+def test_from_dropped_pictures_to_why(
+    page: Any, studio: tuple[str, Maker], pictures: dict[str, Path]
+) -> None:
+    drop(page, pictures["bear"], pictures["robot"])
+    assert page.get_by_label("Name of reference 1").input_value() == "bear"
+    assert page.get_by_alt_text("Reference 2: robot, cut out").is_visible()
+    assert (
+        page.get_by_label("Cut out").nth(1).is_checked()
+        and not page.get_by_label("Cut out").nth(0).is_checked()
+    )
+
+    page.get_by_label("Prompt").fill("a bear on grass")
+    page.get_by_text("The prompt does not mention “robot”.").wait_for()
+    assert page.locator("#strip mark").all_inner_texts() == ["bear"]
+    page.get_by_label("Prompt").fill("a bear and a robot on grass")
+    page.wait_for_function("document.querySelectorAll('#strip mark').length === 2")
+    style = page.locator("#strip mark").nth(1).get_attribute("style")
+    assert COLORS[1] in style and COLORS[1] in page.locator(".thumb").nth(1).get_attribute("style")
+
+    page.get_by_label("Seed").fill("21")
+    page.get_by_role("button", name="Generate").click()
+    until_made(page)
+    made = page.locator("#result img")
+    assert "a bear and a robot on grass (seed 21)" in made.get_attribute("alt")
+
+    page.wait_for_selector("#why .point img")
+    point = page.locator("#why .point").nth(1)
+    assert COLORS[1] in point.locator("xpath=..").get_attribute("style")
+    before = page.locator("#seen img").get_attribute("src")
+    point.click(position={"x": 30, "y": 30})
+    page.get_by_text(re.compile("This place of “robot” looks most at the point")).wait_for()
+    assert page.locator("#seen img").get_attribute("src") != before
+    page.get_by_label("who owns what").check()
+    page.get_by_text(re.compile("Of the picture, “bear” owns")).wait_for()
+
+    entry = studio[1].history.entries()[0]
+    assert entry.recipe["seed"] == 21 and read_recipe(entry.file)["prompt"].startswith("a bear and")
+    with page.expect_download() as download:
+        page.locator("#result a[download]").click()
+    assert read_recipe(download.value.path())["seed"] == 21  # the file that is saved carries its recipe
+    here = urlsplit(studio[0]).netloc
+    assert {urlsplit(url).netloc for url in page.asked if not url.startswith(("data:", "blob:"))} == {here}
+
+
+# ---------------------------------------------------------------- what goes wrong
+
+
+@pytest.mark.slow
+def test_a_bad_file_is_one_sentence(page: Any, pictures: dict[str, Path]) -> None:
+    drop(page, pictures["bad"])
+    note = page.locator("#told [role=alert]")
+    assert note.inner_text() == "bad.png is no picture that Pillow reads: save it as PNG or JPEG."
+    drop(page, pictures["bear"])
+    page.wait_for_selector("#card-1 img")
+    assert page.locator("#told [role=alert]").count() == 0
+
+
+@pytest.mark.slow
+def test_refusals_are_told_on_the_page(page: Any, pictures: dict[str, Path]) -> None:
+    page.get_by_role("button", name="Generate").click()
+    page.get_by_text("The prompt is empty: say what the picture shows.").wait_for()
+    page.get_by_label("Prompt").fill("a bear")
+    page.locator("#size input").fill("large")
+    page.locator("#size input").press("Enter")
+    page.get_by_role("button", name="Generate").click()
+    page.get_by_text("The size is width × height in pixels, for example 512 × 512, not “large”.").wait_for()
+    drop(page, pictures["bear"])
+    page.get_by_label("Name of reference 1").fill("")
+    page.get_by_text("One reference has no name: call it by its noun, as the prompt does.").wait_for()
+
+
+@pytest.mark.slow
+def test_nine_references_are_eight(page: Any, pictures: dict[str, Path]) -> None:
+    for _ in range(8):
+        drop(page, pictures["bear"])
+    drop(page, pictures["bear"])
+    page.get_by_text("A picture takes at most 8 references and would have 9: remove some first.").wait_for()
+    assert page.locator(".card img").count() == 8
+    assert page.get_by_text("another view").count() == 7
+    page.get_by_role("button", name="Remove all").click()
+    page.wait_for_function("document.querySelectorAll('.card img').length === 0")
+
+
+@pytest.mark.slow
+def test_cancel_stops(page: Any, studio: tuple[str, Maker]) -> None:
+    before = len(studio[1].history.entries())
+    page.get_by_label("Prompt").fill("a bear on grass")
+    steps_of(page, 100)
+    page.get_by_role("button", name="Generate").click()
+    page.wait_for_selector("#progress [role=progressbar]")
+    page.get_by_role("button", name="Cancel").click()
+    until_made(page, "Cancelled.")
+    assert page.get_by_role("button", name="Generate").is_enabled()
+    assert not page.get_by_role("button", name="Cancel").is_visible()
+    assert len(studio[1].history.entries()) == before and not studio[1].turns._line
+
+
+@pytest.mark.slow
+def test_leaving_the_page_stops_the_picture(browser: Any, studio: tuple[str, Maker]) -> None:
+    page = opened(browser, studio[0])
+    page.get_by_label("Prompt").fill("a bear on grass")
+    steps_of(page, 100)
+    page.get_by_role("button", name="Generate").click()
+    page.wait_for_selector("#progress [role=progressbar]")
+    page.context.close()
+    end = time.monotonic() + 30
+    while studio[1].turns._line and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not studio[1].turns._line
+
+
+@pytest.mark.slow
+def test_two_at_once(browser: Any, studio: tuple[str, Maker], pictures: dict[str, Path]) -> None:
+    """Both are made, one after the other; neither sees the other's references or picture."""
+    pages = [opened(browser, studio[0]) for _ in range(2)]
+    for number, (page, name) in enumerate(zip(pages, ("bear", "robot"), strict=True)):
+        drop(page, pictures[name])
+        page.get_by_label("Prompt").fill(f"a {name} on grass")
+        page.get_by_label("Seed").fill(str(40 + number))
+        steps_of(page, 30)
+    for page in pages:
+        page.get_by_role("button", name="Generate").click()
+    waits = pages[1].locator("#progress", has_text="One picture comes first")
+    waits.wait_for()
+    for number, page in enumerate(pages):
+        until_made(page, f"seed {40 + number}.")
+        assert f"(seed {40 + number})" in page.locator("#result img").get_attribute("alt")
+        assert page.locator(".card img").count() == 1
+    assert pages[1].locator("#why figcaption").first.inner_text() == "robot"
+    for page in pages:
+        assert not page.errors
+        page.context.close()
+
+
+@pytest.mark.slow
+def test_history_and_library_outlive_the_page(
+    page: Any, browser: Any, studio: tuple[str, Maker], pictures: dict[str, Path]
+) -> None:
+    drop(page, pictures["robot"])
+    page.get_by_role("button", name="Keep").first.click()
+    page.get_by_text("“robot” is in the library now.").wait_for()
+    page.get_by_label("Prompt").fill("a robot on sand")
+    page.get_by_label("Seed").fill("77")
+    page.get_by_role("button", name="Generate").click()
+    until_made(page)
+
+    again = opened(browser, studio[0])
+    again.locator("#history img").first.click()
+    again.get_by_text(re.compile("seed 77: settings and references are as they were")).wait_for()
+    again.wait_for_selector("#card-1 img")
+    assert again.get_by_label("Prompt").input_value() == "a robot on sand"
+    assert again.get_by_label("Seed").input_value() == "77"
+    assert again.get_by_label("Cut out").first.is_checked()
+    again.wait_for_selector("#why .point")
+    again.get_by_role("button", name="Remove all").click()
+    again.wait_for_function("document.querySelectorAll('.card img').length === 0")
+    again.get_by_label("From the library").click()
+    again.get_by_role("option", name="robot").click()
+    again.wait_for_selector("#card-1 img")
+    again.wait_for_function("document.querySelector('#name-1 input, #name-1 textarea').value === 'robot'")
+    assert not again.errors
+    again.context.close()
+
+
+# ---------------------------------------------------------------- for everyone
+
+
+@pytest.mark.slow
+def test_by_keyboard_alone(page: Any) -> None:
+    """Four toys, a picture and a look, without a pointer."""
+
+    def press_until(selector: str, key: str = "Tab") -> None:
+        for _ in range(90):
+            if page.evaluate("selector => document.activeElement.closest(selector) !== null", selector):
+                return
+            page.keyboard.press(key)
+        raise AssertionError(f"{selector} is not reached by {key}")
+
+    press_until("#toys")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#card-4 img")
+    press_until("#prompt")
+    page.keyboard.press("Shift+Enter")
+    until_made(page)
+    page.wait_for_selector("#why .point")
+    press_until("#why .point")
+    page.keyboard.press("ArrowRight")
+    page.get_by_text(re.compile("This place of “bear” looks most")).wait_for()
+    first = page.locator("#why .point.on").get_attribute("data-column")
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_function(
+        "was => document.querySelector('#why .point.on').dataset.column !== was", arg=first
+    )
+    assert page.evaluate("document.activeElement.classList.contains('point')")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "scheme"), [(400, "light"), (400, "dark"), (1280, "dark")])
+def test_narrow_and_dark(browser: Any, studio: tuple[str, Maker], width: int, scheme: str) -> None:
+    page = opened(browser, studio[0], color_scheme=scheme)
+    page.set_viewport_size({"width": width, "height": 900})
+    page.get_by_role("button", name="Try four toys").click()
+    page.wait_for_selector("#card-4 img")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    brightness = sum(map(int, re.findall(r"\d+", background)[:3])) / 3
+    assert (brightness > 128) == (scheme == "light")
+    page.context.close()
+
+
+@pytest.mark.slow
+def test_everything_has_a_name(page: Any) -> None:
+    """Fields, buttons and pictures that are seen have a text a screen reader can say."""
+    page.get_by_role("button", name="Try four toys").click()
+    page.wait_for_selector("#card-4 img")
+    nameless = page.evaluate(
+        """() => [...document.querySelectorAll("input, textarea, button, select, img")]
+            .filter((one) => one.checkVisibility() && one.type !== "file")
+            .filter((one) => !(one.getAttribute("aria-label") || one.title || one.hasAttribute("alt")
+                || one.innerText?.trim() || [...(one.labels || [])].some((label) => label.innerText.trim())))
+            .map((one) => one.outerHTML.slice(0, 120))"""
+    )
+    assert not nameless
+
+
+@pytest.mark.slow
+def test_which_gpu(page: Any) -> None:
+    page.get_by_text("Which GPU makes a picture?").click()
+    page.get_by_role("button", name="Estimate").click()
+    page.get_by_role("row", name=re.compile("4090")).wait_for()
+    assert "--offload model --quantize fp8" in page.get_by_role("row", name=re.compile("4090")).inner_text()
+    assert page.get_by_text(re.compile("an estimate from the sizes of its parts")).is_visible()
+
+
+def test_the_pictures_of_the_documents_are_there() -> None:
+    folder = Path(__file__).parents[2] / "docs" / "pictures"
+    for name in ("studio-light", "studio-dark", "studio-narrow"):
+        with Image.open(folder / f"{name}.png") as picture:
+            assert picture.width >= 400
