@@ -20,12 +20,12 @@ EVERYTHING = SOURCES + sorted(
 )
 
 # room → rooms it may import. A new room starts here.
-VALUES = {"errors", "geometry", "keys", "sample", "pictures"}
+VALUES = {"about", "errors", "geometry", "keys", "sample", "pictures"}
 MODEL = VALUES | {"model"}
 NUMBERS = MODEL | {"objectives", "sampling"}
 WORLD = VALUES | {"data", "toybox"}
 PIPELINE = NUMBERS | {"perception", "pipeline"}
-RUNS = PIPELINE | WORLD | {"about", "generate", "training"}
+RUNS = PIPELINE | WORLD | {"generate", "training"}
 MAY_IMPORT: dict[str, set[str]] = {
     "mosaic": {"pipeline", "sample"},  # the package itself, lazily
     "errors": set(),
@@ -44,7 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sampling": MODEL,
     "pipeline": NUMBERS | {"perception"},
     "generate": PIPELINE,
-    "training": NUMBERS | WORLD | {"about"},
+    "training": NUMBERS | WORLD,
     "evaluation": RUNS | {"matching"},
     "publishing": RUNS | {"curation"},
     "studio": RUNS | {"matching", "evaluation", "curation"},  # it opens the datasets that curation makes

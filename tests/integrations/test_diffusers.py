@@ -11,8 +11,8 @@ from fixtures_model import draw_subject, write_lora, write_model
 from PIL import Image
 from safetensors.torch import load_file
 
+from mosaic.about import EMBEDDED
 from mosaic.pipeline import MosaicPipeline, load
-from mosaic.pipeline.loading import EMBEDDED
 from mosaic.sample import Reference, Subject
 
 FOLDER = Path(__file__).parents[2] / "integrations" / "diffusers"

@@ -15,7 +15,7 @@ from mosaic.curation.rows import Named, Outcome, Record
 from mosaic.curation.tables import TableRow, table_of
 from mosaic.data.shards import ShardWriter, encode_sample
 from mosaic.sample import Correspondence, Reference, Sample, Subject
-from mosaic.studio.dataset import Dataset
+from mosaic.studio.data.dataset import Dataset
 from mosaic.studio.roots import Roots
 
 

@@ -15,7 +15,7 @@ pytest.importorskip("playwright")
 
 from fixtures_studio import CHROMIUM, chromium
 
-from mosaic.studio.edits import Review, read_edits
+from mosaic.studio.data.edits import Review, read_edits
 from mosaic.studio.options import StudioOptions
 
 from .sets import curated, sample, write_shard
@@ -44,8 +44,9 @@ def address(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
     """The two tabs alone, served as the Studio serves them."""
     import gradio as gr
 
-    from mosaic.studio import dataset_tab, reports_tab
     from mosaic.studio.app import open_page, prepare
+    from mosaic.studio.data import tab as dataset_tab
+    from mosaic.studio.reports import tab as reports_tab
 
     options = StudioOptions(
         folder=tmp_path_factory.mktemp("studio"), port=0, data=(data / "set", data / "odd", data / "reports")

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from mosaic.curation.verdicts import Bounds
 from mosaic.data.index import scan as full_scan
-from mosaic.studio import desk as steps
-from mosaic.studio import tars
-from mosaic.studio.dataset import UNJUDGED, Dataset, Entry
-from mosaic.studio.dataset_views import cards, lacking, loupe, portrait, thumbs_of, tinted
-from mosaic.studio.edits import Edit, Review
-from mosaic.studio.filters import Filter, range_of, score_names
+from mosaic.studio.data import desk as steps
+from mosaic.studio.data import tars
+from mosaic.studio.data.dataset import UNJUDGED, Dataset, Entry
+from mosaic.studio.data.edits import Edit, Review
+from mosaic.studio.data.filters import Filter, range_of, score_names
+from mosaic.studio.data.views import cards, lacking, loupe, portrait, thumbs_of, tinted
 from mosaic.studio.roots import Roots
 
 from .sets import crowd, curated, opened, roots, sample, write_shard
@@ -305,7 +305,7 @@ def test_what_people_wrote_is_escaped(tmp_path: Path) -> None:
     entry = Entry(part="p", key=evil, caption=evil, verdict=evil, stage=evil, reason=evil)
     now = Dataset.__new__(Dataset)
     del now
-    from mosaic.studio.dataset_views import Thumbs, scores_of, told_of
+    from mosaic.studio.data.views import Thumbs, scores_of, told_of
 
     html = cards([(entry, Thumbs())], Review(), "") + told_of(entry, Review()) + scores_of(entry)
     assert "<img" not in html and "onerror" in html

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from mosaic.data.shards import decode_sample, encode_sample, read_shard
-from mosaic.studio.dataset import Dataset, read_table
-from mosaic.studio.edits import Edit, Review, read_edits, write_edit
-from mosaic.studio.exporting import apply, export
-from mosaic.studio.marking import points_of, question
+from mosaic.studio.data.dataset import Dataset, read_table
+from mosaic.studio.data.edits import Edit, Review, read_edits, write_edit
+from mosaic.studio.data.exporting import apply, export
+from mosaic.studio.data.marking import points_of, question
 
 from .sets import curated, opened, roots, sample, write_shard
 

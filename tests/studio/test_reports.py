@@ -18,9 +18,9 @@ from mosaic.evaluation.report.listing import NAME, read_methods
 from mosaic.evaluation.rows import Row, Shown, write_rows
 from mosaic.evaluation.statistics import signed
 from mosaic.evaluation.summary import Method, Summary, summarise
-from mosaic.studio import reports
-from mosaic.studio import reports_views as views
-from mosaic.studio.reports import Opened, open_reports
+from mosaic.studio.reports import comparing as reports
+from mosaic.studio.reports import views
+from mosaic.studio.reports.comparing import Opened, open_reports
 
 from .sets import roots
 

@@ -12,10 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mosaic.studio import desk as steps
-from mosaic.studio.dataset_views import precision_bar
-from mosaic.studio.edits import Edit, Review, read_edits, review_file, reviewers, write_edit
-from mosaic.studio.marking import (
+from mosaic.studio.data import desk as steps
+from mosaic.studio.data.edits import Edit, Review, read_edits, review_file, reviewers, write_edit
+from mosaic.studio.data.marking import (
     Precision,
     agreement,
     agreements,
@@ -26,7 +25,8 @@ from mosaic.studio.marking import (
     questions,
     shuffled,
 )
-from mosaic.studio.review_views import compared
+from mosaic.studio.data.review_views import compared
+from mosaic.studio.data.views import precision_bar
 
 from .sets import opened, roots, sample, write_shard
 
@@ -250,7 +250,7 @@ def test_a_check_goes_on_where_it_stopped(tmp_path: Path) -> None:
 
 def test_damaged_samples_are_passed_over_in_a_check(tmp_path: Path) -> None:
     shard = write_shard(tmp_path / "set" / "a.tar", [sample("a"), sample("b")])
-    from mosaic.studio import tars
+    from mosaic.studio.data import tars
 
     content = bytearray(shard.read_bytes())
     place = tars.scan(shard).samples["a"].files["target.webp"]

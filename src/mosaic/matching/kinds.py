@@ -6,15 +6,14 @@ Each kind is a small typed table: its keys are those of its network's class, whe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from mosaic.about import EMBEDDED
+
 if TYPE_CHECKING:  # it brings torch, and a recipe is read without
     from mosaic.matching.features import Extractor
-
-EMBEDDED = Path(__file__).parents[1] / "models" / "mosaic-tiny"
 
 
 class _Features(BaseModel):

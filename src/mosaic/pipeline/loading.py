@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from diffusers import PipelineQuantizationConfig
 
+from mosaic.about import EMBEDDED
 from mosaic.model import quantize as bits
 from mosaic.model.checkpoint import lora_file
 from mosaic.perception.loading import quiet
@@ -25,7 +26,6 @@ from mosaic.pipeline.mosaic_pipeline import MosaicPipeline
 
 logger = logging.getLogger(__name__)
 
-EMBEDDED = Path(__file__).parents[1] / "models" / "mosaic-tiny"
 LORA_FILE = "lora.safetensors"  # a model folder's own
 COMPONENTS = {  # folder → the file that must be in it
     "scheduler": "scheduler_config.json",

@@ -86,7 +86,8 @@ def other_tabs(options: StudioOptions) -> None:
     """Data and reports, each in a file of its own."""
     import gradio as gr
 
-    from mosaic.studio import dataset_tab, reports_tab
+    from mosaic.studio.data import tab as dataset_tab
+    from mosaic.studio.reports import tab as reports_tab
 
     with gr.Tab("Data", id="data"):
         dataset_tab.tab(options)

@@ -6,11 +6,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from mosaic.about import EMBEDDED
 from mosaic.generate import name_of
 from mosaic.studio.limits import LARGEST_SIDE
 from mosaic.studio.options import StudioOptions
 
-EMBEDDED = Path(__file__).parents[1] / "models" / "mosaic-tiny"
 RELEASED = {"default_size": 512, "default_steps": 28, "default_guidance": 3.5}
 SHAPES = ((1, 1), (1.5, 1), (1, 1.5), (1.5, 1.5), (2, 2))  # of the model's own size
 TOYS = (

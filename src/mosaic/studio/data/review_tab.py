@@ -8,10 +8,10 @@ from typing import Any
 
 import gradio as gr
 
-from mosaic.studio import desk as steps
-from mosaic.studio.desk import Desk
-from mosaic.studio.exporting import Exported, export
-from mosaic.studio.review_views import compared
+from mosaic.studio.data import desk as steps
+from mosaic.studio.data.desk import Desk
+from mosaic.studio.data.exporting import Exported, export
+from mosaic.studio.data.review_views import compared
 from mosaic.studio.telling import told
 
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}

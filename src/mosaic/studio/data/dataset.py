@@ -22,9 +22,9 @@ from mosaic.curation.rows import STAGES, Named, Record, Work
 from mosaic.curation.tables import TableRow
 from mosaic.data.shards import decode_sample, picture_of
 from mosaic.sample import Picture, Sample
-from mosaic.studio.edits import review_file
+from mosaic.studio.data.edits import review_file
+from mosaic.studio.data.tars import Packed, Tar, packed_of
 from mosaic.studio.roots import Roots
-from mosaic.studio.tars import Packed, Tar, packed_of
 
 KEPT = 64  # parts whose lists stay in memory
 UNJUDGED = "not judged"  # in a tar that has no table

@@ -13,11 +13,11 @@ from functools import lru_cache
 from pathlib import Path
 
 from mosaic.sample import Sample
-from mosaic.studio.dataset import Dataset, Entry, Look, Page
-from mosaic.studio.dataset_views import Thumbs, thumbs_of
-from mosaic.studio.edits import Edit, Review, Thing, read_edits, review_file, reviewers, write_edit
-from mosaic.studio.filters import Filter, score_names
-from mosaic.studio.marking import Question, Table, points_of, questions
+from mosaic.studio.data.dataset import Dataset, Entry, Look, Page
+from mosaic.studio.data.edits import Edit, Review, Thing, read_edits, review_file, reviewers, write_edit
+from mosaic.studio.data.filters import Filter, score_names
+from mosaic.studio.data.marking import Question, Table, points_of, questions
+from mosaic.studio.data.views import Thumbs, thumbs_of
 from mosaic.studio.roots import Roots
 
 PAGE = 12  # samples of a page

@@ -21,9 +21,9 @@ from mosaic.curation.folder import WholeTar, write_table, write_whole
 from mosaic.curation.tables import TableRow, table_of
 from mosaic.data.shards import decode_sample
 from mosaic.pictures.png import file_hash
-from mosaic.studio.dataset import UNJUDGED, Dataset, Entry
-from mosaic.studio.edits import Edit, Review
-from mosaic.studio.marking import place_of, points_of
+from mosaic.studio.data.dataset import UNJUDGED, Dataset, Entry
+from mosaic.studio.data.edits import Edit, Review
+from mosaic.studio.data.marking import place_of, points_of
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 STAGE = "review"

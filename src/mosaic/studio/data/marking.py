@@ -18,7 +18,7 @@ import numpy as np
 
 from mosaic.data.shards import AXES, POINT, UNIT
 from mosaic.evaluation.statistics import LEVEL, Interval
-from mosaic.studio.edits import Edit, Review
+from mosaic.studio.data.edits import Edit, Review
 
 Table = np.ndarray[tuple[int], np.dtype[np.void]]  # (P,) of POINT
 ROUNDS = 64  # points of one sample at most

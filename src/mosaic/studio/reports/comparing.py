@@ -21,8 +21,8 @@ from mosaic.evaluation.report.listing import NAME, read_methods
 from mosaic.evaluation.rows import Row, read_rows
 from mosaic.evaluation.statistics import Interval
 from mosaic.evaluation.summary import AVERAGE, Comparison, Method, Summary, summarise
+from mosaic.studio.reports.summaries import benchmark_of, summary_of
 from mosaic.studio.roots import Roots
-from mosaic.studio.summaries import benchmark_of, summary_of
 
 MOST = 8  # reports at a time
 

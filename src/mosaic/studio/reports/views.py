@@ -17,7 +17,7 @@ from mosaic.evaluation.statistics import plain, signed
 from mosaic.evaluation.summary import Comparison
 from mosaic.pictures.attention import COLORS
 from mosaic.studio.pieces import uri
-from mosaic.studio.reports import Opened, case_of, scores_of
+from mosaic.studio.reports.comparing import Opened, case_of, scores_of
 from mosaic.studio.roots import Roots
 
 RESULT, REFERENCE = 320, 96  # pixels

@@ -8,10 +8,10 @@ from typing import Any
 
 import gradio as gr
 
-from mosaic.studio import reports
-from mosaic.studio import reports_views as views
 from mosaic.studio.pieces import asset
-from mosaic.studio.reports import Opened
+from mosaic.studio.reports import comparing as reports
+from mosaic.studio.reports import views
+from mosaic.studio.reports.comparing import Opened
 from mosaic.studio.roots import Folders, Roots, roots_of
 from mosaic.studio.telling import told
 

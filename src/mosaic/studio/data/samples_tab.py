@@ -9,10 +9,10 @@ from typing import Any
 
 import gradio as gr
 
-from mosaic.studio import dataset_views as views
-from mosaic.studio import desk as steps
-from mosaic.studio.desk import Desk
-from mosaic.studio.filters import REVIEWED, Filter, range_of
+from mosaic.studio.data import desk as steps
+from mosaic.studio.data import views
+from mosaic.studio.data.desk import Desk
+from mosaic.studio.data.filters import REVIEWED, Filter, range_of
 from mosaic.studio.telling import told
 
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}

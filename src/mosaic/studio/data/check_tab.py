@@ -8,10 +8,10 @@ from typing import Any
 
 import gradio as gr
 
-from mosaic.studio import dataset_views as views
-from mosaic.studio import desk as steps
-from mosaic.studio.desk import Desk
-from mosaic.studio.marking import precision
+from mosaic.studio.data import desk as steps
+from mosaic.studio.data import views
+from mosaic.studio.data.desk import Desk
+from mosaic.studio.data.marking import precision
 from mosaic.studio.telling import told
 
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}

@@ -13,9 +13,9 @@ from mosaic.curation.drawing import draw_sample
 from mosaic.data.shards import picture_of
 from mosaic.pictures.attention import COLORS, PAPER, enlarged
 from mosaic.sample import Mask, Picture, Sample
-from mosaic.studio.dataset import Dataset, Entry, Look
-from mosaic.studio.edits import Review
-from mosaic.studio.marking import Precision, Question
+from mosaic.studio.data.dataset import Dataset, Entry, Look
+from mosaic.studio.data.edits import Review
+from mosaic.studio.data.marking import Precision, Question
 from mosaic.studio.pieces import uri
 
 CARD, STRIP = 320, 72  # pixels of a card's target and of its references

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from html import escape
 
-from mosaic.studio.edits import Edit, Review
-from mosaic.studio.marking import Agreement, agreements, disagreements, precision
+from mosaic.studio.data.edits import Edit, Review
+from mosaic.studio.data.marking import Agreement, agreements, disagreements, precision
 
 MOST = 200  # disagreements that are listed
 TITLES = {"decision": "Keep or drop", "point": "Points right or wrong"}

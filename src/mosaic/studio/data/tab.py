@@ -7,13 +7,13 @@ from typing import Any
 
 import gradio as gr
 
-from mosaic.studio import desk as steps
-from mosaic.studio.check_tab import check
-from mosaic.studio.desk import Desk
+from mosaic.studio.data import desk as steps
+from mosaic.studio.data.check_tab import check
+from mosaic.studio.data.desk import Desk
+from mosaic.studio.data.review_tab import compare_and_export
+from mosaic.studio.data.samples_tab import QUIET, Samples
 from mosaic.studio.pieces import asset
-from mosaic.studio.review_tab import compare_and_export
 from mosaic.studio.roots import Folders, roots_of
-from mosaic.studio.samples_tab import QUIET, Samples
 from mosaic.studio.telling import told
 
 

@@ -1,0 +1,1 @@
+"""The second tab: a dataset looked at, mended, its points checked, and exported anew."""

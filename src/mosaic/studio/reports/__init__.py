@@ -1,0 +1,1 @@
+"""The third tab: reports of `mosaic evaluate` side by side."""
