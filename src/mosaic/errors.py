@@ -5,11 +5,10 @@ EXTRAS = {
     "gradio": "studio",
     "jinja2": "evaluate",
     "openai": "curate",
-    "pyarrow": "curate",
+    "pyarrow": "evaluate",
     "ray": "curate",
     "tensorboard": "train",
     "torchao": "bits",
-    "torchmetrics": "evaluate",
 }
 
 

@@ -176,6 +176,13 @@ def test_scorers_without_weights_are_all_named_before_a_picture_is_made(model, s
     assert not (tmp_path / "out" / "pictures").exists()
 
 
+def test_a_missing_package_is_told_before_anything_is_made(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    status, said = evaluate(capsys, "toybox", "--limit", 1, "--output", tmp_path / "out")
+    assert status == 2 and "evaluate" in said
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_toybox_needs_nothing_at_all(model, tmp_path, capsys):
     status, said = evaluate(
         capsys, "toybox", "--model", model, "--limit", 1, "--steps", 1, "--output", tmp_path / "out"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,6 +84,8 @@ def evaluate(options: EvaluateOptions) -> Path:
 
 def evaluated(options: EvaluateOptions, processes: Processes) -> Path:
     """As `evaluate`, one of several processes."""
+    for package in ("jinja2", "pyarrow"):  # the report's: told now, not after hours of scoring
+        import_module(package)
     scorers = scorers_of(options.scorers, options.device)
     with processes.first_alone():  # who may fetch data or draw references
         benchmark = records_of(options)
