@@ -1,4 +1,4 @@
-# make setup | demo | test | lint | types | format | pictures; `make VENV=/elsewhere/venv …` uses another environment
+# make setup | demo | test | lint | types | format | docs | pictures; `make VENV=/elsewhere/venv …` uses another environment
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PYTEST_WORKERS ?= 2
 
-.PHONY: setup demo test lint types format pictures clean
+.PHONY: setup demo test lint types format docs pictures clean
 
 setup: $(INSTALLED)
 
@@ -37,6 +37,11 @@ types: $(INSTALLED)
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# the site, under build/site: open index.html there; nothing is fetched
+docs: $(INSTALLED)
+	$(BIN)/python examples/recipes_page.py docs/recipes.md
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # the pictures of README and docs, made by the code they show
 pictures: demo

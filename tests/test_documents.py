@@ -1,42 +1,13 @@
-"""What README and docs say can be done: links lead somewhere, commands are understood, rooms are told of."""
+"""What README and docs say is there: links lead somewhere, rooms are told of, the environment is as told.
+
+Their commands are test_documented_commands.py's, the site test_site.py's.
+"""
 
 import re
-import shlex
 from pathlib import Path
 
 import pytest
-import typer.main
-
-from mosaic.cli import app
-
-ROOT = Path(__file__).parents[1]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
-
-
-def name_of(file: Path) -> str:
-    return str(file.relative_to(ROOT))
-
-
-def commands_of(document: Path) -> list[str]:
-    """Lines of the shell blocks that call mosaic, continued lines joined, comments cut."""
-    blocks = re.findall(r"```sh\n(.*?)```", document.read_text(encoding="utf-8"), flags=re.DOTALL)
-    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-    return [line for line in lines if re.match(r"(\.venv/bin/)?mosaic ", line)]
-
-
-COMMANDS = [(name_of(document), line) for document in DOCUMENTS for line in commands_of(document)]
-
-
-def test_there_are_commands_to_check() -> None:
-    assert len(COMMANDS) > 5
-
-
-@pytest.mark.parametrize(("document", "line"), COMMANDS)
-def test_commands_are_understood(document: str, line: str) -> None:
-    verb, *arguments = shlex.split(line, comments=True)[1:]
-    typer.main.get_command(app).commands[verb].make_context(verb, arguments)
-    for recipe in re.findall(r"recipes/\S+\.toml", line):
-        assert (ROOT / recipe).is_file(), f"{document} speaks of {recipe}"
+from fixtures_documents import DOCUMENTS, ROOT, name_of
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
@@ -59,7 +30,7 @@ def test_architecture_tells_of_every_room() -> None:
 def test_the_makefile_installs_as_the_readme_says() -> None:
     readme, makefile = (ROOT / "README.md").read_text(), (ROOT / "Makefile").read_text()
     install = ["python3 -m venv .venv", '.venv/bin/pip install -c constraints.txt -e ".[dev]"']
-    assert "```sh\n" + "\n".join(install) + "\n```" in readme
+    assert "\n".join(install) + "\n```" in readme
     variables = {"$(PYTHON)": "python3", "$(BIN)": ".venv/bin", "$(VENV)": ".venv", " $(PIP_FLAGS)": ""}
     for variable, value in variables.items():
         makefile = makefile.replace(variable, value)

@@ -10,7 +10,9 @@ side.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,6 +27,7 @@ from mosaic.perception.loading import config_of, load_model, opening
 from mosaic.perception.sam2 import IMAGENET_MEAN, IMAGENET_STD
 from mosaic.sample import Picture
 
+THREADS = min(8, os.cpu_count() or 1)
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 HALF = (0.5, 0.5, 0.5)
@@ -62,14 +65,16 @@ class Preparation:
 
     def __call__(self, pictures: Sequence[Picture]) -> Tensor:
         """float32 (N, 3, S, S)."""
-        square = np.stack([np.asarray(self._square(Image.fromarray(picture))) for picture in pictures])
+        with ThreadPoolExecutor(THREADS) as threads:  # Pillow resizes outside the interpreter's lock
+            square = np.stack(list(threads.map(self._square, pictures)))
         mean, spread = np.array(self.mean, np.float32), np.array(self.spread, np.float32)
         values = (square.astype(np.float32) / 255 - mean) / spread
         return torch.from_numpy(values).permute(0, 3, 1, 2).contiguous()
 
-    def _square(self, image: Image.Image) -> Image.Image:
+    def _square(self, picture: Picture) -> Picture:
+        image = Image.fromarray(picture)
         if self.shortest is None:
-            return image.resize((self.side, self.side), Image.Resampling.BICUBIC)
+            return np.asarray(image.resize((self.side, self.side), Image.Resampling.BICUBIC))
         short = min(image.size)
         width, height = (int(self.shortest * side / short) for side in image.size)
         left, top = (
@@ -77,7 +82,7 @@ class Preparation:
             round((height - self.side) / 2),
         )  # halves to the even pixel
         image = image.resize((width, height), Image.Resampling.BICUBIC)
-        return image.crop((left, top, left + self.side, top + self.side))
+        return np.asarray(image.crop((left, top, left + self.side, top + self.side)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
