@@ -202,10 +202,15 @@ def _made(
         yield from (_write(*job) for job in jobs)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        min(data.workers, len(jobs)), mp_context=context, initializer=_one_thread
-    ) as pool:
+    pool = ProcessPoolExecutor(min(data.workers, len(jobs)), mp_context=context, initializer=_one_thread)
+    try:
         yield from (done.result() for done in as_completed([pool.submit(_write, *job) for job in jobs]))
+    except BaseException:
+        for worker in multiprocessing.active_children():
+            worker.terminate()  # what it was writing has a temporary name
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _write(
