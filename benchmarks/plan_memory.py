@@ -10,7 +10,6 @@ imports; once with freed blocks given back at once (the prediction's case), once
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -114,6 +113,12 @@ def resident() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+def peak() -> int:
+    """Most bytes of this process in memory so far; ru_maxrss would count those of what started it, too."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+
+
 def child(table: dict[str, Any]) -> None:
     """Train in this process and print the bytes it took beyond its imports, and its seconds."""
     from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler
@@ -128,8 +133,7 @@ def child(table: dict[str, Any]) -> None:
     before, began = resident(), time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         train_recipe(recipe_of(table), Path(folder), render=pictures)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"bytes": peak - before, "seconds": time.monotonic() - began}))
+    print(json.dumps({"bytes": peak() - before, "seconds": time.monotonic() - began}))
 
 
 def measured(table: dict[str, Any], **environment: str) -> dict[str, float]:
