@@ -181,17 +181,15 @@ def score(
     scorers: Scorers,
     store: FeatureStore,
     processes: Processes,
-) -> list[scoring.Spent]:
+) -> None:
     """Measure what is asked and not yet in the store, role after role, this process its share."""
     asked = scoring.asks_of(metrics, made)
     pending = {role: scoring.missing(asks, scorers, store) for role, asks in asked.items()}
     processes.wait()  # all deal out the same asks, before the first of them is measured
-    spent = []
     for role, missing in pending.items():
         if share := scoring.share(missing, processes.rank, processes.world):
             with progress(len(share), "asks", f"scoring: {role}") as advance:
-                spent.append(scoring.measure(role, share, scorers, store, advance))
-    return spent
+                scoring.measure(role, share, scorers, store, advance)
 
 
 # ---------------------------------------------------------------- pictures

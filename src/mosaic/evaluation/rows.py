@@ -40,7 +40,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """What a report says of a column, and whether it is of the published protocol."""
+    """A column of a report, and the mean it is told by."""
 
     column: Column
     mean: Literal["groups", "entries"]

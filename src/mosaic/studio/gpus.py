@@ -146,13 +146,6 @@ def forecasts(
     return found
 
 
-def in_main_memory(weights: Weights, way: tuple[str, str]) -> float:
-    """GiB of main memory that rest there while a picture is made."""
-    offload, quantize = way
-    whole = STORED[quantize] * weights.base + 2 * (weights.lora + sum(weights.text) + weights.autoencoder)
-    return 0.0 if offload == "none" else whole / GIB
-
-
 def told(way: tuple[str, str] | None) -> str:
     """A way as the options that ask for it."""
     if way is None:

@@ -75,10 +75,6 @@ class Review:
             last[edit.about] = edit
         return Review(edits={about: edit for about, edit in last.items() if edit.value is not None})
 
-    def with_(self, edit: Edit) -> Review:
-        """After one more line."""
-        return Review.of([*self.edits.values(), edit])
-
     def value(self, sample: str, thing: Thing, which: str = "") -> str | None:
         """What holds of a thing; None: what the dataset says."""
         edit = self.edits.get((sample, thing, which))

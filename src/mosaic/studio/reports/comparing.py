@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from mosaic.evaluation.features import Case, Column, PictureFile
+from mosaic.evaluation.features import Case, Column
 from mosaic.evaluation.records import Benchmark, Record
 from mosaic.evaluation.report.cases import Seen, all_seen, extremes
 from mosaic.evaluation.report.listing import NAME, read_methods
@@ -295,8 +295,3 @@ def scores_of(opened: Opened, method: str, record: str, title: str) -> float | N
     """The mean of a record's scores of a method in a column, in the column's scale."""
     values = [r.value for r in opened.rows if (r.method, r.record, r.column) == (method, record, title)]
     return opened.column(title).scale * sum(values) / len(values) if values else None
-
-
-def shown_picture(picture: PictureFile, roots: Roots) -> PictureFile | None:
-    """The picture, if it may be opened."""
-    return picture if roots.holds(picture.path) and picture.path.is_file() else None
