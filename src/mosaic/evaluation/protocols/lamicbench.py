@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mosaic.evaluation.protocols.files import home, limited, published, read_json, reference, without_article
-from mosaic.evaluation.protocols.xversebench import questions_of
+from mosaic.evaluation.protocols.xversebench import ALWAYS, AS_PUBLISHED, questions_of
 from mosaic.evaluation.records import Benchmark, BenchSubject, Kind, Record, Settings
 
 TITLE = "LAMICBench"
@@ -40,9 +40,7 @@ CORRECTED = (
     "Corrected: one face or object cannot serve two references (assigned), and AES is of single images "
     "instead of the 2 × 2 grid."
 )
-AS_XVERSE = ("DPG", "ID-Sim", "IP-Sim", "AES")
 BESIDE = ("ID-Sim (assigned)", "IP-Sim (assigned)", "AES (images)", "ID-Conf")
-ALWAYS = ("DINO-min (cropped)", "confusion", "confusion by chance", "CLIP-T")
 
 
 def read(
@@ -51,7 +49,7 @@ def read(
     """All three sets. data: the folder that holds lamicbench/. ValueError for what is missing."""
     root = home(data, FOLDER, MARKER, TITLE)
     records = [record for part in PARTS for record in _part(part, root)]
-    columns = ("DPG", *BESIDE) if corrected else (*AS_XVERSE, *BESIDE)
+    columns = ("DPG", *BESIDE) if corrected else (*AS_PUBLISHED, *BESIDE)
     return Benchmark(
         name="lamicbench",
         records=limited(records, limit),
