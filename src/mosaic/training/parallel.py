@@ -4,7 +4,9 @@ Every process holds what is trained whole and draws its own samples of a batch; 
 micro-step, the gradients are averaged in the optimiser's precision. Nothing here knows the model.
 """
 
+import atexit
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 from mosaic.training.recipe import Recipe
 
 PATIENCE = timedelta(minutes=10)  # how long a process waits for the others, to join and later on
+LINGER = 1.0  # seconds before a process of several ends
 BUCKET = 1 << 26  # numbers averaged at a time
 HOW = "start it with torchrun --nproc-per-node N -m mosaic.training.run RECIPE --output DIR"
 
@@ -135,6 +138,9 @@ def _joined(recipe: Recipe, asked: int) -> World:
             f"Of the {asked} processes the launcher asked for some did not start within "
             f"{PATIENCE.total_seconds():.0f} s: {HOW}, the same on every machine."
         ) from error
+    # FSDP's caches keep gloo's threads. One that drops its last tensor while the interpreter ends aborts the
+    # process, and torchrun then fails the run (pytorch#190489): let them come to rest first.
+    atexit.register(time.sleep, LINGER)
     return World(rank=state.process_index, size=state.num_processes, device=state.device)
 
 
