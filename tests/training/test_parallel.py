@@ -48,14 +48,16 @@ def table(start: Path, cache: Path, batch: int, parallel: str = "ddp") -> dict[s
     }
 
 
-def torchrun(*arguments: str, processes: int = 2, **environment: str) -> subprocess.CompletedProcess[str]:
+def torchrun(
+    *arguments: str, processes: int = 2, seconds: float = 300, **environment: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*TORCHRUN, str(processes), *arguments],
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | environment,
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=seconds,
         check=False,
     )
 
@@ -108,6 +110,18 @@ def test_two_processes_equal_one(runs: Path, kind: str) -> None:
     whole = load_file(runs / "one" / "lora.safetensors")
     assert all(lora[name].shape == whole[name].shape for name in whole)
     assert (runs / kind / "pictures" / "step-00000005.png").is_file()
+
+
+@pytest.mark.slow
+def test_compiled_blocks_of_a_spread_base_equal_eager_ones_of_one_process(
+    runs: Path, tiny_start: Path, tmp_path: Path
+) -> None:
+    compiled = table(tiny_start, tmp_path / "latents", 2, "fsdp")
+    compiled["model"] |= {"compile": True}
+    (tmp_path / "recipes.json").write_text(json.dumps({"compiled": compiled}))
+    done = torchrun("tests/training/worker.py", str(tmp_path), "--only", seconds=1800)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert_near(tmp_path / "compiled", runs / "one")
 
 
 def test_a_step_without_references_came_by(runs: Path) -> None:

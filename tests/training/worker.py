@@ -60,12 +60,23 @@ def held(run: Run) -> dict[str, float]:
     return {"held": here / sum(p.numel() for p in frozen)}
 
 
-def main(folder: Path) -> None:
+def runs_of(tables: dict[str, Any], folder: Path, world: World) -> None:
+    """Each recipe, whole."""
+    for name, table in tables.items():
+        train_recipe(recipe_of(table), folder / name, render=fake_batches, world=world, validate=held)
+
+
+def main(folder: Path, only: bool) -> None:
     tables = json.loads((folder / "recipes.json").read_text())
-    world = parallel.join(recipe_of(tables["ddp"]))
-    for name in ("ddp", "fsdp"):
-        recipe = recipe_of(tables[name])
-        train_recipe(recipe, folder / name, render=fake_batches, world=world, validate=held)
+    world = parallel.join(recipe_of(next(iter(tables.values()))))
+    runs_of(tables, folder, world)
+    if not only:
+        faults(tables, folder, world)
+    parallel.leave(world)
+
+
+def faults(tables: dict[str, Any], folder: Path, world: World) -> None:
+    """A run that is stopped and taken up again, one whose disk is full, and who was here."""
     signalled_run(tables["ddp"], folder / "stopped", world)
     found = [path.name for path in checkpoints(folder / "stopped" / "checkpoints")]
     (folder / f"stopped-{world.rank}.txt").write_text(str(found))
@@ -75,8 +86,7 @@ def main(folder: Path) -> None:
     (folder / f"full-{world.rank}.txt").write_text(full_disk(tables["ddp"], folder / "full", world))
     sums = [float(t) for t in world.gathered(torch.tensor([world.rank + 1.0]))]
     (folder / f"world-{world.rank}.json").write_text(json.dumps([world.rank, world.size, sums]))
-    parallel.leave(world)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), only="--only" in sys.argv)
