@@ -32,6 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "about": set(),
     "geometry": {"errors"},
     "keys": {"errors"},
+    "launched": set(),
     "sample": {"errors", "geometry"},
     "pictures": {"errors", "geometry", "sample"},
     "data": VALUES,
@@ -44,8 +45,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sampling": MODEL,
     "pipeline": NUMBERS | {"perception"},
     "generate": PIPELINE,
-    "training": NUMBERS | WORLD,
-    "evaluation": RUNS | {"matching"},
+    "training": NUMBERS | WORLD | {"launched"},
+    "evaluation": RUNS | {"matching", "launched"},
     "publishing": RUNS | {"curation"},
     "studio": RUNS | {"matching", "evaluation", "curation"},  # it opens the datasets that curation makes
     "commands": RUNS | {"matching", "curation", "evaluation", "publishing", "studio"},

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from mosaic import launched
+
 PATIENCE = timedelta(hours=12)  # the first process may have data to fetch, another the slower pictures
+HOW = "start it with torchrun --nproc-per-node N -m mosaic.cli evaluate …"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,19 +26,10 @@ class Processes:
     @contextmanager
     def here() -> Iterator[Processes]:
         """As the launcher's environment says. ValueError where fewer came than were asked for."""
-        asked = int(os.environ.get("WORLD_SIZE", "1"))
-        if asked == 1:
+        state = launched.join(HOW, PATIENCE)
+        if state is None:
             yield Processes()
             return
-        import torch
-        from accelerate import PartialState
-
-        state = PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
-        if state.num_processes != asked:
-            raise ValueError(
-                f"The launcher asked for {asked} processes, and this one is alone: start it with "
-                "torchrun --nproc-per-node N -m mosaic.cli evaluate …"
-            )
         try:
             yield Processes(state.process_index, state.num_processes, state)
         finally:

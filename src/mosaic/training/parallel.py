@@ -4,9 +4,6 @@ Every process holds what is trained whole and draws its own samples of a batch; 
 micro-step, the gradients are averaged in the optimiser's precision. Nothing here knows the model.
 """
 
-import atexit
-import os
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,10 +13,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from mosaic import launched
 from mosaic.training.recipe import Recipe
 
 PATIENCE = timedelta(minutes=10)  # how long a process waits for the others, to join and later on
-LINGER = 1.0  # seconds before a process of several ends
 BUCKET = 1 << 26  # numbers averaged at a time
 HOW = "start it with torchrun --nproc-per-node N -m mosaic.training.run RECIPE --output DIR"
 
@@ -100,15 +97,13 @@ class World:
 
 def join(recipe: Recipe) -> World:
     """The world this process was launched into. ValueError where it is smaller than was asked for."""
-    if "MASTER_ADDR" in os.environ and "WORLD_SIZE" not in os.environ:
-        raise ValueError(
-            "The launcher was asked for several processes (it set MASTER_ADDR) and started one (there is no "
-            f"WORLD_SIZE), as accelerate launch --cpu does: {HOW}."
-        )
-    asked = int(os.environ.get("WORLD_SIZE", "1"))
-    world = World() if asked == 1 else _joined(recipe, asked)
-    if world.size != asked:
-        raise ValueError(f"The launcher asked for {asked} processes, and this one is alone: {HOW}.")
+    device, several = recipe.model.device, launched.asked()
+    if several > 1 and device not in ("auto", "cpu", "cuda"):
+        raise ValueError(f'model.device = "{device}" is one device for {several} processes: use auto.')
+    state = launched.join(HOW, PATIENCE, cpu=True if device == "cpu" else None)
+    world = World()
+    if state is not None:
+        world = World(rank=state.process_index, size=state.num_processes, device=state.device)
     if recipe.train.processes not in (0, world.size):
         raise ValueError(
             f"train.processes is {recipe.train.processes} and {world.size} started: {HOW}, or set "
@@ -121,27 +116,6 @@ def leave(world: World) -> None:
     """Close what `join` opened."""
     if world.size > 1:
         dist.destroy_process_group()
-
-
-def _joined(recipe: Recipe, asked: int) -> World:
-    from accelerate import PartialState
-
-    if recipe.model.device not in ("auto", "cpu", "cuda"):
-        raise ValueError(
-            f'model.device = "{recipe.model.device}" is one device for {asked} processes: use auto.'
-        )
-    on_cpu = recipe.model.device == "cpu" or not torch.cuda.is_available()
-    try:
-        state = PartialState(cpu=on_cpu, timeout=PATIENCE)
-    except dist.DistError as error:
-        raise ValueError(
-            f"Of the {asked} processes the launcher asked for some did not start within "
-            f"{PATIENCE.total_seconds():.0f} s: {HOW}, the same on every machine."
-        ) from error
-    # FSDP's caches keep gloo's threads. One that drops its last tensor while the interpreter ends aborts the
-    # process, and torchrun then fails the run (pytorch#190489): let them come to rest first.
-    atexit.register(time.sleep, LINGER)
-    return World(rank=state.process_index, size=state.num_processes, device=state.device)
 
 
 def spread(roots: Iterable[nn.Module], kept: Iterable[nn.Parameter], world: World) -> None:
