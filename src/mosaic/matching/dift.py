@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mosaic.geometry import LATENT, TOKEN, Box, Grid
 from mosaic.matching.features import FeatureMap, as_map, canvas_of
-from mosaic.perception.loading import opening
+from mosaic.perception.loading import opening, quiet
 from mosaic.sample import Picture
 
 SEED = 0  # of the noise: a picture always has the same features
@@ -123,7 +123,7 @@ class FluxDift:
 
 def _loaded(kind: str, model: str | Path, device: str, dtype: torch.dtype, **options: Any) -> Any:
     """A diffusers pipeline, safetensors alone, quietly; what hinders it in one sentence."""
-    with _quiet(), opening(f"A {kind}", model):
+    with quiet(), opening(f"A {kind}", model):
         import diffusers
 
         pipe = getattr(diffusers, kind).from_pretrained(
@@ -131,26 +131,6 @@ def _loaded(kind: str, model: str | Path, device: str, dtype: torch.dtype, **opt
         )
     pipe.set_progress_bar_config(disable=True)
     return pipe.to(device)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bars and warnings of diffusers and transformers while weights are read."""
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    libraries: tuple[Any, ...] = (diffusers_logging, transformers_logging)
-    before = [(one.get_verbosity(), one.is_progress_bar_enabled()) for one in libraries]
-    for one in libraries:
-        one.set_verbosity_error()
-        one.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for one, (verbosity, bar) in zip(libraries, before, strict=True):
-            one.set_verbosity(verbosity)
-            if bar:
-                one.enable_progress_bar()
 
 
 def _signal(scheduler: Any, timestep: int) -> float:
