@@ -201,6 +201,16 @@ def test_settings_are_the_benchmarks_but_for_what_the_model_decides(
     assert settled(benchmark).settings == benchmark.settings
 
 
+def test_a_part_without_records_is_left_as_published_and_tells_nothing(tmp_path: Path) -> None:
+    benchmark = small(tmp_path)
+    first, other = benchmark.settings
+    records = tuple(record for record in benchmark.records if record.part == first)
+    other_size = benchmark.settings | {other: replace(benchmark.settings[other], width=48)}
+    used = settled(replace(benchmark, records=records, settings=other_size), size=(64, 64))
+    assert (used.settings[first].width, used.settings[other].width) == (64, 48)
+    assert "instead of 32×32" in used.deviations[-1] and not any("48" in line for line in used.deviations)
+
+
 def test_a_guidance_distilled_model_takes_the_published_guidance(tmp_path: Path) -> None:
     model = load(write_model(tmp_path / "dev", guidance_embeds=True))
     assert of_all(settled(small(tmp_path), model), lambda one: one.guidance) == [4.0, 4.0]

@@ -92,8 +92,9 @@ def settled(
     is the benchmark's for models distilled for it, as those it was published for are, else the model's.
     """
     size = None if size is None else _rounded(size)
-    settings, told = {}, list(benchmark.deviations)
-    for part, published in benchmark.settings.items():
+    settings, told = dict(benchmark.settings), list(benchmark.deviations)
+    for part in benchmark.parts:
+        published = settings[part]
         changes: dict[str, Any] = {} if size is None else {"width": size[0], "height": size[1]}
         changes |= {"steps": steps} if steps is not None else {}
         if pipeline is not None:
