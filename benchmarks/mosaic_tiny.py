@@ -1,8 +1,8 @@
 """mosaic-tiny's figures (docs/training.md): its autoencoder's PSNR, and the toybox measures of its pictures.
 
-OMP_NUM_THREADS=1 python benchmarks/mosaic_tiny.py [--scenes 256] [--subjects 1 2 3 4 6] [--floor]
+OMP_NUM_THREADS=1 python benchmarks/mosaic_tiny.py [--scenes N] [--subjects 1 2 3 4 6] [--lora NAME] [--floor]
 
---floor: without its references, the prompt alone.
+--lora: the LoRA of that name beside the model's own. --floor: without its references, the prompt alone.
 """
 
 import argparse
@@ -12,7 +12,11 @@ from dataclasses import replace
 
 import torch
 from diffusers import AutoencoderKL
+from safetensors import safe_open
 
+from mosaic.about import EMBEDDED
+from mosaic.model.lora import LoraMetadata
+from mosaic.pipeline.loading import LORA_FILE
 from mosaic.toybox import batches
 from mosaic.toybox.instruments.measure import SUBJECTS, benchmark
 from mosaic.toybox.scene import Composition
@@ -23,12 +27,15 @@ from mosaic.training.recipe import Recipe, recipe_of
 STEPS, GUIDANCE, SEED = 12, 2.0, 1
 
 
-def shipped() -> Recipe:
-    """The embedded model with its LoRA, as its recipes trained it."""
-    folder = base_folder(recipe_of({"model": {"base": "embedded"}}), None)
-    model = {"base": "embedded", "lora": str(folder / "lora.safetensors"), "attention": "math"}
+def shipped(name: str | None) -> Recipe:
+    """The embedded model with a LoRA of its folder, run as that was trained."""
+    file = EMBEDDED / (LORA_FILE if name is None else f"lora-{name}.safetensors")
+    with safe_open(file, "pt") as header:
+        told = LoraMetadata.from_strings(header.metadata())
+    model = {"base": "embedded", "lora": str(file), "attention": "math"}
+    references = {"visibility": told.visibility.value, "pooled": told.reference_pooled}
     output = {"picture_steps": STEPS, "guidance": GUIDANCE}
-    return recipe_of({"model": model, "lora": {"rank": 32}, "output": output})
+    return recipe_of({"model": model, "lora": {"rank": 32}, "references": references, "output": output})
 
 
 def psnr(vae: AutoencoderKL, subjects: int) -> float:
@@ -44,10 +51,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scenes", type=int, default=256)
     parser.add_argument("--subjects", type=int, nargs="+", default=list(SUBJECTS))
+    parser.add_argument("--lora", metavar="NAME")
     parser.add_argument("--floor", action="store_true")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    recipe = shipped()
+    recipe = shipped(options.lora)
     model = load_model(recipe, base_folder(recipe, None))
     vae = AutoencoderKL.from_pretrained(model.folder / "vae").float().eval()
     print({f"K = {k}": round(psnr(vae, k), 1) for k in (1, 4, 6)})
@@ -56,7 +64,8 @@ def main() -> None:
     def without(compositions: Sequence[Composition]) -> torch.Tensor:
         return draw([replace(c, references=()) for c in compositions])
 
-    generate, name = (without, "mosaic-tiny without references") if options.floor else (draw, "mosaic-tiny")
+    which = "mosaic-tiny" if options.lora is None else f"mosaic-tiny, {options.lora}"
+    generate, name = (without, f"{which} without references") if options.floor else (draw, which)
     print(benchmark(generate, options.subjects, options.scenes, name=name).to_markdown())
 
 

@@ -1,6 +1,7 @@
 """The pipeline on a tiny random model: FLUX without references, and everything references add."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -250,6 +251,18 @@ def test_a_lora_that_says_nothing_is_the_release(
     pipeline = load(folders["two-pass"], tmp_path / "plain.safetensors")
     assert "plain.safetensors does not say how it must be run" in caplog.text
     assert pipeline.lora.visibility is Visibility.RELEASE
+
+
+def test_a_lora_beside_the_models_own_is_named(folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(folders["few-steps"], folder)
+    write_lora(folder, folder / "lora.safetensors", visibility="release")
+    beside = write_lora(folder, folder / "lora-alone.safetensors", visibility="isolated")
+    assert load(folder).lora.visibility == "release"
+    assert load(folder, "alone").lora.visibility == "isolated"
+    assert load(folder, beside).weights == load(folder, "alone").weights
+    with pytest.raises(ValueError, match=r"no LoRA other: .* or one that the model has: alone\."):
+        load(folder, "other")
 
 
 def test_references_without_a_lora_are_warned_of(

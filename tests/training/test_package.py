@@ -46,6 +46,19 @@ def test_weights_are_halved_and_facts_filled_in(run: tuple[Path, Path], tmp_path
     assert size == sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
 
 
+def test_a_lora_beside_keeps_the_commit_it_was_trained_at(run: tuple[Path, Path], tmp_path: Path) -> None:
+    other = tmp_path / "isolated.safetensors"
+    save_file(
+        {"a": torch.randn(4, 8)}, other, {"visibility": "isolated", "base": "embedded", "commit": "old"}
+    )
+    package(run[0], run[1], tmp_path / "out", name="tiny", commit="abc", beside={"isolated": other})
+    with safe_open(tmp_path / "out" / "lora-isolated.safetensors", "pt") as file:
+        assert file.metadata() == {"visibility": "isolated", "base": "tiny", "commit": "old"}
+        assert file.get_tensor("a").dtype is torch.bfloat16
+    with safe_open(tmp_path / "out" / "lora.safetensors", "pt") as file:
+        assert file.metadata()["commit"] == "abc"
+
+
 def test_too_large_a_model_leaves_the_old_one(
     run: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
-"""Makes the model folder that ships: a trained base and its LoRA, in bfloat16, under 30 MB.
+"""Makes the model folder that ships: a trained base and its LoRAs, in bfloat16, under 30 MB.
 
     python -m mosaic.training.package --base runs/base/model --lora runs/lora/lora.safetensors \
+        --beside isolated=runs/isolated/lora.safetensors \
         --name mosaic-tiny --size 128 --steps 20 --guidance 2.5 --commit $(git rev-parse --short HEAD) \
         --output src/mosaic/models/mosaic-tiny
 """
@@ -25,12 +26,14 @@ def package(
     *,
     name: str,
     commit: str,
+    beside: Mapping[str, Path] | None = None,
     defaults: Mapping[str, float] | None = None,
 ) -> int:
     """Writes the folder, replacing what was there but its card; returns its bytes. ValueError beyond `LIMIT`.
 
-    The LoRA's metadata gets the shipped base's name and the commit, in place of the run's own folders;
-    model_index.json gets the `defaults` (default_size, default_steps, default_guidance) the pipeline takes.
+    A LoRA's metadata gets the shipped base's name in place of the run's own folder, and the commit where it
+    has none. beside: further LoRAs, each by the name that --lora takes. model_index.json gets the `defaults`
+    (default_size, default_steps, default_guidance) the pipeline takes.
     """
     partial = output.with_name(f"{output.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -41,8 +44,10 @@ def package(
         config = json.loads(path.read_text())
         config.pop("_name_or_path", None)
         path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-    if lora is not None:
-        halve(lora, partial / "lora.safetensors", {"base": name, "commit": commit})
+    files = {"lora": lora} | {f"lora-{other}": path for other, path in (beside or {}).items()}
+    for stem, path in files.items():
+        if path is not None:
+            halve(path, partial / f"{stem}.safetensors", {"base": name}, {"commit": commit})
     if (card := output / "README.md").is_file():  # its figures are a person's to renew
         shutil.copyfile(card, partial / "README.md")
     if defaults:
@@ -58,12 +63,18 @@ def package(
     return size
 
 
-def halve(source: Path, target: Path, facts: dict[str, str]) -> None:
-    """Writes a safetensors file's floats as bfloat16; its metadata stays, but for `facts` it has already."""
+def halve(
+    source: Path, target: Path, facts: Mapping[str, str], missing: Mapping[str, str] | None = None
+) -> None:
+    """Writes a safetensors file's floats as bfloat16, its metadata beside them.
+
+    Of what the metadata has, `facts` replaces, and `missing` fills what is empty; no new key comes in.
+    """
     with safe_open(source, "pt") as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
         metadata = dict(file.metadata() or {})
-    known = {key: value for key, value in facts.items() if key in metadata}
+    told = facts | {key: value for key, value in (missing or {}).items() if not metadata.get(key)}
+    known = {key: value for key, value in told.items() if key in metadata}
     save_file({k: _half(t) for k, t in tensors.items()}, target, metadata | known)
 
 
@@ -76,6 +87,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--lora", type=Path)
+    parser.add_argument("--beside", action="append", default=[], metavar="NAME=FILE", help="another LoRA")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--name", required=True)
     parser.add_argument("--commit", required=True)
@@ -90,6 +102,7 @@ def main() -> None:
         options.output,
         name=options.name,
         commit=options.commit,
+        beside={other: Path(file) for other, _, file in (text.partition("=") for text in options.beside)},
         defaults=defaults,
     )
     print(f"{options.output}: {size / 1e6:.1f} MB")
