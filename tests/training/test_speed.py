@@ -1,16 +1,18 @@
 """Speed in the journal: samples, operations by the plan, and the share of a known device's peak."""
 
 import json
-import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from mosaic.errors import explain
+from mosaic.training import run as run_room
 from mosaic.training.journal import Journal, Pace, wandb_mirror
 from mosaic.training.plan.devices import DEVICES
-from mosaic.training.run import open_journal, prepare
+from mosaic.training.run import open_journal, prepare, train_recipe
 from mosaic.training.speed import operations, peak, peak_of
 from tests.training.fake_world import fake_batches
 
@@ -71,9 +73,20 @@ def test_weights_and_biases_gets_the_same_figures(
     assert json.loads((tmp_path / "log.jsonl").read_text())["loss/flow"] == 0.5
 
 
-def test_without_its_package_the_sentence_says_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("package", "changes"),
+    [
+        ("tensorboard", {}),
+        ("wandb", {"output": {"wandb": "project"}}),
+        ("torchao", {"optimiser": {"kind": "adamw8bit"}}),
+    ],
+)
+def test_a_missing_package_is_told_before_anything_is_made(
+    package: str, changes: dict[str, Any], tiny_recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(ValueError, match="pip install wandb"):
-        wandb_mirror("project", tmp_path, {})
+    monkeypatch.setattr(run_room, "find_spec", lambda name: None if name == package else find_spec(name))
+    recipe = tiny_recipe(**({"train": {"parameters": "lora"}} | changes))
+    with pytest.raises(ModuleNotFoundError) as caught:
+        train_recipe(recipe, tmp_path / "run", render=fake_batches)
+    assert f"needs the package {package}" in str(explain(caught.value))
+    assert not (tmp_path / "run").exists()

@@ -105,12 +105,8 @@ class Journal:
 
 def wandb_mirror(project: str, folder: Path, recipe: Mapping[str, Any]) -> Mirror:
     """Sends records to a project at Weights & Biases; a resumed run goes on with its own run there."""
-    try:
-        import wandb
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            'output.wandb needs a package: pip install wandb, or set output.wandb = "".'
-        ) from error
+    import wandb
+
     run_id = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
     options = {"id": run_id, "name": folder.name, "resume": "allow", "dir": str(folder)}
     run = wandb.init(project=project, config=dict(recipe), **options)

@@ -7,6 +7,7 @@ import argparse
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import diffusers
@@ -71,6 +72,7 @@ def train_recipe(
         raise ValueError(
             f"{output} holds a run already: add --resume to go on with it, or choose another folder."
         )
+    check_packages(recipe)
     if recipe.train.threads:
         torch.set_num_threads(recipe.train.threads)
     with Stop() as stop, full_disk_in_words(output):
@@ -82,6 +84,14 @@ def train_recipe(
         finish(run)
     if stop.signal == signal.SIGINT:
         raise KeyboardInterrupt
+
+
+def check_packages(recipe: Recipe) -> None:
+    """ModuleNotFoundError for a package that is wanted only after hours of making latents, and is not there."""
+    mirrored, eight_bits = bool(recipe.output.wandb), recipe.optimiser.kind == "adamw8bit"
+    for package, wanted in {"tensorboard": True, "wandb": mirrored, "torchao": eight_bits}.items():
+        if wanted and find_spec(package) is None:
+            raise ModuleNotFoundError(f"No module named {package}", name=package)
 
 
 @dataclass(kw_only=True, slots=True)
