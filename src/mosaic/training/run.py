@@ -87,7 +87,7 @@ def train_recipe(
 
 
 def check_packages(recipe: Recipe) -> None:
-    """ModuleNotFoundError for a package that is wanted only after hours of making latents, and is not there."""
+    """ModuleNotFoundError for a package that a run wants only after hours of making latents, and lacks."""
     mirrored, eight_bits = bool(recipe.output.wandb), recipe.optimiser.kind == "adamw8bit"
     for package, wanted in {"tensorboard": True, "wandb": mirrored, "torchao": eight_bits}.items():
         if wanted and find_spec(package) is None:
