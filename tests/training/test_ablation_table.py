@@ -66,6 +66,7 @@ def test_differences_are_paired_by_seed() -> None:
         ({"none": [0.1, 0.1, 0.1], "sca": [0.51, 0.50, 0.52], "both": [0.5, 0.51, 0.53]}, "noise of sca"),
         ({"none": [0.1, 0.12, 0.11], "sca": [0.30, 0.31, 0.32], "both": [0.8, 0.81, 0.83]}, r"\*\*both\*\*"),
         ({"none": [0.5, 0.6]}, "nothing to compare"),
+        ({"none": [0.0, 0.0], "sca": [0.0, 0.0]}, "no winner: none, sca have the same figure"),
     ],
 )
 def test_no_winner_is_named_inside_the_noise(cells: dict[str, list[float]], words: str) -> None:

@@ -176,6 +176,16 @@ def test_resume_starts_from_nothing_when_nothing_is_there(
     assert len(go(tiny_recipe(model={"base": str(tiny_start)}), tmp_path, resume=True)) == 6
 
 
+def test_a_finished_run_says_that_it_is_finished(
+    tiny_recipe: Any, tiny_start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tiny_recipe(model={"base": str(tiny_start)})
+    go(recipe, tmp_path)
+    capsys.readouterr()
+    go(recipe, tmp_path, resume=True)
+    assert "already at step 6: raise optimiser.steps" in capsys.readouterr().err
+
+
 def test_a_second_run_does_not_overwrite_the_first(
     tiny_recipe: Any, tiny_start: Path, tmp_path: Path
 ) -> None:

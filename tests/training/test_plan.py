@@ -78,6 +78,8 @@ def test_advice_does_what_it_says(gpu: str, source: str) -> None:
     assert not plan.forecasts[0].fits
     assert any(advice.fits for advice in plan.advice)
     for advice in plan.advice:
+        names = [key.partition("=")[0] for key in advice.keys]
+        assert len(set(names)) == len(names)  # a key is advised once, as its last value
         keys = [key.replace("FOLDER", "runs/text") for key in advice.keys]
         found = plan_recipe(PAPER, [*bare, *keys], gpu).forecasts[0]
         assert found.needs == pytest.approx(advice.needs)

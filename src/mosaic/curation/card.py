@@ -58,6 +58,7 @@ def card(title: str, name: str, licence: str, found: Mapping[str, Any], recipe: 
 def _head(title: str, name: str, licence: str, found: Mapping[str, Any]) -> str:
     sizes = [("n<1K", 10**3), ("1K<n<10K", 10**4), ("10K<n<100K", 10**5), ("100K<n<1M", 10**6)]
     size = next((word for word, most in sizes if found["samples"] < most), "1M<n<10M")
+    shards = f"{found['shards']} shard{'s' * (found['shards'] != 1)}"
     return f"""---
 pretty_name: {title or name}
 license: {licence or "other"}
@@ -73,7 +74,7 @@ configs:
 
 # {title or name}
 
-{found["samples"]} samples in {found["shards"]} shards, {found["bytes"] / 1e6:.1f} MB: a target picture, \
+{found["samples"]} samples in {shards}, {found["bytes"] / 1e6:.1f} MB: a target picture, \
 references of the subjects in it, their masks, and points that references and target share.
 Made by `mosaic curate`. `samples.html` shows some; `SHA256SUMS` has the checksums.
 """

@@ -123,7 +123,7 @@ class FluxDift:
 
 def _loaded(kind: str, model: str | Path, device: str, dtype: torch.dtype, **options: Any) -> Any:
     """A diffusers pipeline, safetensors alone, quietly; what hinders it in one sentence."""
-    with quiet(), opening(f"A {kind}", model):
+    with quiet(), _no_word_on_config(), opening(f"A {kind}", model):
         import diffusers
 
         pipe = getattr(diffusers, kind).from_pretrained(
@@ -161,6 +161,19 @@ def _ids(grid: Grid, like: Tensor) -> Tensor:
     row, column = torch.meshgrid(torch.arange(grid.height), torch.arange(grid.width), indexing="ij")
     ids = torch.stack([torch.zeros_like(row), row, column], -1).flatten(0, 1)
     return ids.to(like.device, torch.float32)
+
+
+@contextmanager
+def _no_word_on_config() -> Iterator[None]:
+    """A model folder of ours tells its default size, steps, guidance, and FluxPipeline would remark on it."""
+    from diffusers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 @contextmanager

@@ -109,7 +109,10 @@ def as_map(values: Tensor, placement: Placement) -> FeatureMap:
 
 
 def joined(maps: Sequence[FeatureMap]) -> FeatureMap:
-    """Maps of one picture side by side under the grid of the first: a cosine is the mean of their cosines."""
+    """Maps of one picture side by side under the grid of the first: a cosine is the mean of their cosines.
+
+    ValueError if there is none.
+    """
     if not maps:
         raise ValueError("There is no feature map to join: name at least one kind of features.")
     first = maps[0]

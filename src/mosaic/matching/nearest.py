@@ -52,6 +52,7 @@ def window_soft_argmax(
     """The mean cell in a window of tokens about the nearest, weighted by softmax: (P, T) → (P, 2).
 
     An odd window; tokens that are −inf, or beyond an edge, weigh nothing. One of 1 is the nearest itself.
+    ValueError for an even window.
     """
     if window < 1 or window % 2 == 0:
         raise ValueError(f"The window must be an odd number of tokens, not {window}.")

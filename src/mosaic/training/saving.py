@@ -70,6 +70,8 @@ def restore(run: "Run") -> None:
     run.saved = run.step
     if run.world.rank == 0:
         tell_changes(facts, run)
+        if run.done:
+            print(f"already at step {run.step}: raise optimiser.steps to train on", file=sys.stderr)
 
 
 def set_random_states(states: dict[str, Tensor], world: World) -> None:

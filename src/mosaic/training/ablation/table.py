@@ -98,6 +98,8 @@ class Comparison:
             return "no winner: some cell has no figure."
         best = min(means, key=lambda cell: means[cell] if column.lower else -means[cell])
         others = [cell for cell in means if cell != best]
+        if tied := [cell for cell in others if means[cell] == means[best]]:
+            return f"no winner: {', '.join((best, *tied))} have the same figure."
         level = 1 - (1 - LEVEL) / len(others)
         close = [c for c in others if not self.difference(best, c, column, level).excludes_zero]
         if not close:

@@ -207,7 +207,8 @@ def advice(work: Work, device: Device) -> tuple[Advice, ...]:
         smaller = other(changed)
         if needs(smaller) >= needs(changed):
             continue
-        changed, keys = smaller, (*keys, key)
+        others = (one for one in keys if one.partition("=")[0] != key.partition("=")[0])
+        changed, keys = smaller, (*others, key)
         found.append(_advice(changed, keys, device))
         if found[-1].fits:
             break
