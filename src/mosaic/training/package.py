@@ -73,7 +73,7 @@ def halve(
     with safe_open(source, "pt") as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
         metadata = dict(file.metadata() or {})
-    told = facts | {key: value for key, value in (missing or {}).items() if not metadata.get(key)}
+    told = dict(facts) | {key: value for key, value in (missing or {}).items() if not metadata.get(key)}
     known = {key: value for key, value in told.items() if key in metadata}
     save_file({k: _half(t) for k, t in tensors.items()}, target, metadata | known)
 
