@@ -44,10 +44,9 @@ def package(
         config = json.loads(path.read_text())
         config.pop("_name_or_path", None)
         path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-    files = {"lora": lora} | {f"lora-{other}": path for other, path in (beside or {}).items()}
-    for stem, path in files.items():
-        if path is not None:
-            halve(path, partial / f"{stem}.safetensors", {"base": name}, {"commit": commit})
+    files = {f"lora-{other}": path for other, path in (beside or {}).items()}
+    for stem, path in (files if lora is None else files | {"lora": lora}).items():
+        halve(path, partial / f"{stem}.safetensors", {"base": name}, {"commit": commit})
     if (card := output / "README.md").is_file():  # its figures are a person's to renew
         shutil.copyfile(card, partial / "README.md")
     if defaults:
