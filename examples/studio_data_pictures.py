@@ -53,7 +53,7 @@ def draw(browser: Any, address: str, output: Path) -> None:
     page.locator("#check-panel img").first.wait_for()
     for n in range(23):
         mark(page, "r" if n % 11 else "w")
-    shoot(page, output / "studio-points.png", height=900)
+    shoot(page, output / "studio-points.png", height=1020)
     page.get_by_role("tab", name="Reports").click()
     page.set_viewport_size({"width": 1360, "height": 1340})
     reports(page)
@@ -68,12 +68,14 @@ def dataset(page: Any) -> None:
     page.locator(".ms-card").first.wait_for()
     page.get_by_text("1 – 12").wait_for()
     for number, key in ((2, "k"), (4, "d"), (5, "k"), (1, "")):
-        page.locator(".ms-card").nth(number).click()
-        page.wait_for_timeout(700)
+        card = page.locator(".ms-card").nth(number)
+        card.click()
+        page.locator(f'[data-shown="{card.get_attribute("data-sample")}"]').wait_for()
         if key:
-            page.locator(".ms-card").nth(number).press(key)
-            page.wait_for_timeout(700)
-    page.locator("#data-picture img").wait_for()
+            page.keyboard.press(key)
+            card.locator(".ms-keep, .ms-drop").wait_for()
+    page.locator("#data-picture svg").wait_for()
+    page.evaluate("document.querySelectorAll('*').forEach(e => e.scrollTop = 0)")
 
 
 def mark(page: Any, key: str) -> None:

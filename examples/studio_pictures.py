@@ -67,6 +67,7 @@ def see_why(page: Any, owners: bool = False) -> None:
         page.get_by_label("who owns what").check()
         page.get_by_text("Of the picture, “bear” owns").wait_for()
     page.mouse.move(2, 2)
+    page.evaluate("scrollTo(0, 0)")  # the picture stays in sight, wherever one is
     page.wait_for_timeout(1500)  # the last pictures are drawn
 
 

@@ -77,3 +77,47 @@ def chromium() -> Iterator[Any]:
             yield browser
         finally:
             browser.close()
+
+
+# ---------------------------------------------------------------- what a person does
+
+WAIT = 60_000  # ms: several tests may share one core
+
+
+def opened(browser: Any, address: str, **more: Any) -> Any:
+    page = browser.new_context(viewport={"width": 1280, "height": 1000}, **more).new_page()
+    page.set_default_timeout(WAIT)
+    page.errors, page.asked = [], []
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    page.on("request", lambda request: page.asked.append(request.url))
+    page.goto(address)
+    page.wait_for_selector("#generate")
+    return page
+
+
+def drop(page: Any, *files: Path) -> None:
+    """As a person drops files: a DataTransfer let go over the drop zone."""
+    for file in files:
+        data = list(file.read_bytes())
+        transfer = page.evaluate_handle(
+            """([data, name]) => {
+                const transfer = new DataTransfer();
+                transfer.items.add(new File([new Uint8Array(data)], name, {type: "image/png"}));
+                return transfer;
+            }""",
+            [data, file.name],
+        )
+        before = page.locator(".card img").count()
+        told = page.locator("#told").inner_text()
+        page.dispatch_event("#drop button.upload-container", "drop", {"dataTransfer": transfer})
+        page.wait_for_function(
+            """([cards, told]) => document.querySelectorAll(".card img").length > cards
+                || document.querySelector("#told").innerText !== told""",
+            arg=[before, told],
+        )
+
+
+def until_made(page: Any, told: str = "Made in") -> None:
+    page.wait_for_function(
+        "told => document.querySelector('#progress').innerText.includes(told)", arg=told, timeout=WAIT
+    )

@@ -167,6 +167,10 @@ def test_inspect_counts_and_draws(made: Path, tmp_path: Path, capsys: pytest.Cap
     told = capsys.readouterr().out
     assert re.search(r"samples\s+5\n", told) and "96×96: 5" in told
     assert (tmp_path / "page.html").read_text().count("data:image/webp") == 3
+    sheet = (made / "samples.html").read_bytes()  # with what was rejected, which shards do not tell
+    assert command(["inspect", str(made)]) == 0
+    assert (made / "inspected.html").is_file() and (made / "samples.html").read_bytes() == sheet
+    (made / "inspected.html").unlink()
     shard = str(shutil.copy(made / "toys-00001.tar", tmp_path))
     assert command(["inspect", shard]) == 0
     assert (tmp_path / "toys-00001.html").is_file()

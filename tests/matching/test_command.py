@@ -1,5 +1,6 @@
-"""`mosaic match`, from two files to lines."""
+"""`mosaic match`, from two files to lines or points."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from PIL import Image
 
 from mosaic.cli import run
+from mosaic.data.folder import Folder
 from mosaic.matching.lines import color_at, draw_lines
 from mosaic.pictures import read_recipe
 from mosaic.sample import Correspondence
@@ -36,6 +38,19 @@ def test_two_files_become_lines(
     with Image.open(output) as picture:
         assert picture.width > 2 * 480
         assert len(np.unique(np.asarray(picture).reshape(-1, 3), axis=0)) > 200
+
+
+def test_two_files_become_points_as_samples_json_takes_them(pair: tuple[str, str], tmp_path: Path) -> None:
+    output = tmp_path / "points.json"
+    assert run(["match", *pair, "--output", str(output), "--features", "gradients"]) == 0
+    points = json.loads(output.read_text())
+    shown = {"name": "bear", "picture": "a.png", "points": points}
+    entries = [{"target": "b.png", "caption": "a bear", "references": [shown]}]
+    (tmp_path / "samples.json").write_text(json.dumps(entries))
+    sample = Folder(path=tmp_path).read(0)
+    found = sample.correspondences[0]
+    assert len(found) == len(points) > 30
+    assert np.allclose(np.column_stack([found.reference, found.target, found.confidence]), points)
 
 
 def test_a_white_picture_has_nothing_to_match(

@@ -236,6 +236,9 @@ def test_help_brings_no_gradio() -> None:
     ("words", "sentence"),
     [
         (["--model", "nowhere"], "There is no model folder nowhere"),
+        (["--lora", "nowhere.safetensors"], "There is no LoRA nowhere.safetensors"),
+        (["--offload", "model"], "--offload model keeps weights away from a GPU, and there is none"),
+        (["--quantize", "int4"], "--quantize int4 needs a GPU"),
         (["--folder", "{file}/x"], "cannot be written: name a folder of yours"),
     ],
 )
@@ -278,6 +281,7 @@ def test_what_is_known_before_loading(studio: tuple[str, Maker], tmp_path: Path)
     assert "toys, not photographs" in tiny.warning and tiny.sizes[0] == "128 × 128"
     hub = Facts.of(StudioOptions(folder=tmp_path, model="black-forest-labs/FLUX.1-dev"))
     assert (hub.name, hub.size, hub.steps, hub.warning) == ("black-forest-labs/FLUX.1-dev", 512, 28, "")
+    assert Facts.of(StudioOptions(folder=tmp_path, host="0.0.0.0")).shared and not tiny.shared
     own = Facts.of(studio[1].options)
     assert (own.size, own.steps) == (64, 3)
 
@@ -292,7 +296,7 @@ def test_what_is_no_size(text: str) -> None:
 def test_flux_on_the_gpus_of_the_table() -> None:
     """FLUX.1-dev in bfloat16 is 22.2 + 9.1 + 0.2 GiB of weights: a 24 GiB card does not hold it."""
     weights = gpus.flux_dev()
-    assert weights.base == 11_901_408_320
+    assert weights.base == 11_901_408_320 and weights.lora == 128 * 3_621_952  # its 343 adapted layers
     target, references = Grid.of_pixels(512, 512), [Grid(32, 32)] * 4
     found = {one.device: one for one in gpus.forecasts(weights, target, references)}
     assert found["4090"].way == ("model", "fp8") and found["H100"].way == ("none", "none")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -107,15 +108,28 @@ def test_a_dataset_is_looked_at_judged_and_checked_by_keys(page: Any, data: Path
     assert first.locator("img").first.get_attribute("alt").startswith("target: a bear")
     first.focus()
     page.keyboard.press("Enter")  # a card is a button
-    page.locator("#data-picture img").wait_for()
+    page.locator("#data-picture svg").wait_for()
+    address, second = first.get_attribute("data-sample"), cards.nth(1).get_attribute("data-sample")
+    page.keyboard.press("ArrowRight")
+    page.locator(f'[data-shown="{second}"]').wait_for()
+    page.locator("#data-keep").focus()  # keys are heard wherever nothing is typed
     page.keyboard.press("d")
     page.locator(".ms-card .ms-drop").first.wait_for()
-    address = first.get_attribute("data-sample")
-    assert edits(data, "ann").decision(address) == "drop"
+    assert edits(data, "ann").decision(second) == "drop"
+    page.keyboard.press("ArrowLeft")
+    page.locator(f'[data-shown="{address}"]').wait_for()
+    page.keyboard.press("l")
+    cards.first.wait_for(state="hidden")
+    page.locator("#data-large").click()
+    cards.first.wait_for()
     page.locator("#data-caption textarea").fill("a thing on sand")
     page.get_by_role("button", name="Save what was mended").click()
     page.get_by_text("The caption lacks: bear, mug").wait_for()
     assert edits(data, "ann").value(address, "caption") == "a thing on sand"
+    page.locator("#data-caption textarea").fill("a bear, a mug")
+    cards.nth(1).click()  # what is typed is not lost
+    page.locator(f'[data-shown="{second}"]').wait_for()
+    assert edits(data, "ann").value(address, "caption") == "a bear, a mug"
 
     page.get_by_role("tab", name="Points").click()
     panel = page.locator("#check-panel [data-question]")
@@ -133,8 +147,40 @@ def test_a_dataset_is_looked_at_judged_and_checked_by_keys(page: Any, data: Path
 
 def test_what_lies_outside_cannot_be_opened(page: Any, data: Path) -> None:
     open_set(page, str(data / "set" / ".." / "hidden"), "eve")
-    page.get_by_text("There is no").first.wait_for()
+    page.locator("#data-status [role=alert]").get_by_text("There is no").wait_for()
     assert page.locator(".ms-card").count() == 0
+
+
+def test_what_is_made_later_is_offered(page: Any, data: Path) -> None:
+    made = write_shard(data / "set" / "made-later" / "y.tar", [sample("y")])
+    try:
+        page.locator("#data-path input").click()
+        page.get_by_role("option", name="set/made-later").wait_for()
+    finally:
+        shutil.rmtree(made.parent)
+
+
+@pytest.mark.slow
+def test_two_windows_on_one_sample(page: Any, browser: Any, address: str, data: Path) -> None:
+    other = browser.new_context(viewport={"width": 1280, "height": 1000}).new_page()
+    other.set_default_timeout(WAIT)
+    other.goto(address)
+    for window in (page, other):
+        window.wait_for_selector("#data-open")
+        open_set(window, str(data / "set"), "dan")
+        window.locator(".ms-card").first.click()
+        window.locator("#data-picture svg").wait_for()
+    caption = page.locator("#data-caption textarea").input_value()
+    page.locator("#data-caption textarea").fill(f"{caption}, one")
+    page.get_by_role("button", name="Save what was mended").click()
+    page.locator(".ms-card .ms-mended").first.wait_for()
+    other.locator("#data-caption textarea").fill(f"{caption}, two")
+    other.locator(".ms-card").nth(1).click()
+    other.get_by_text("was mended in another window").first.wait_for()
+    other.locator(".ms-card").first.click()  # the way out: the sample as it is now
+    other.locator(".ms-card .ms-mended").first.wait_for()
+    assert other.locator("#data-caption textarea").input_value() == f"{caption}, one"
+    other.context.close()
 
 
 @pytest.mark.slow
@@ -143,9 +189,9 @@ def test_what_people_wrote_is_shown_as_text(page: Any, data: Path) -> None:
     page.locator(".ms-card").first.wait_for()
     assert page.locator(".ms-caption").inner_text() == ODD
     page.locator(".ms-card").first.click()
-    page.locator("#data-picture img").wait_for()
+    page.locator("#data-picture svg").wait_for()
     assert page.locator("#data-caption textarea").input_value() == ODD
-    assert page.locator("#data-picture img").get_attribute("alt") == f"references and target: {ODD}"
+    assert page.locator("#data-picture svg").get_attribute("aria-label") == f"references and target: {ODD}"
     assert not page.evaluate("window.hit")
 
 
@@ -172,7 +218,8 @@ def test_filters_pages_comparison_and_export(page: Any, data: Path) -> None:
     page.get_by_role("tab", name="Export").click()
     page.get_by_label("Name of the new dataset").fill("mine")
     page.locator("#export").click()
-    page.get_by_text("20 samples written").wait_for()
+    page.get_by_text("Written to").wait_for()
+    page.get_by_text("samples 20").wait_for()
     page.locator("#export").click()
     page.get_by_text("There is an export mine already").first.wait_for()
 
@@ -204,7 +251,7 @@ def test_nothing_is_wider_than_the_window(browser: Any, address: str, data: Path
     open_set(page, str(data / "set"), "cat")
     page.locator(".ms-card").first.wait_for()
     page.locator(".ms-card").first.click()
-    page.locator("#data-picture img").wait_for()
+    page.locator("#data-picture svg").wait_for()
     for name in ("Points", "Export"):
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         page.get_by_role("tab", name=name).click()

@@ -12,7 +12,7 @@ import pytest
 from mosaic.data.shards import decode_sample, encode_sample, read_shard
 from mosaic.studio.data.dataset import Dataset, read_table
 from mosaic.studio.data.edits import Edit, Review, read_edits, write_edit
-from mosaic.studio.data.exporting import apply, export
+from mosaic.studio.data.exporting import apply, export, free_name
 from mosaic.studio.data.marking import points_of, question
 
 from .sets import curated, opened, roots, sample, write_shard
@@ -115,9 +115,7 @@ def test_an_export_has_a_plain_name(tmp_path: Path, name: str) -> None:
         export(dataset, Review(), name)
 
 
-def test_a_finished_export_is_not_written_over_and_an_interrupted_one_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_export_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     dataset = opened(tmp_path, curated(tmp_path / "set"))
 
     def stop(samples: int) -> None:
@@ -125,13 +123,29 @@ def test_a_finished_export_is_not_written_over_and_an_interrupted_one_is(
 
     with pytest.raises(KeyboardInterrupt):
         export(dataset, Review(), "mine", advance=stop)
-    assert not (dataset.roots.exports / "mine" / "review.json").exists()
-    export(dataset, Review(), "mine")
+    assert not list(dataset.roots.exports.iterdir())  # nothing that could be taken for a dataset
+    (dataset.roots.exports / ".mine.partial").mkdir()  # as a kill leaves it
+    (dataset.roots.exports / ".mine.partial" / "old.tar").touch()
+    assert dataset.roots.places("*.tar") == [tmp_path / "set"]
+    where, _ = export(dataset, Review(), "mine")
+    assert not (where / "old.tar").exists()
     with pytest.raises(ValueError, match="already"):
         export(dataset, Review(), "mine")
     (dataset.roots.exports / "link").symlink_to(tmp_path / "set")
     with pytest.raises(ValueError, match="already"):
         export(dataset, Review(), "link")
+    assert [free_name(dataset.roots.exports, name) for name in ("mine", "new")] == ["mine-2", "new"]
+
+
+def test_two_windows_cannot_write_one_export(tmp_path: Path) -> None:
+    dataset = opened(tmp_path, curated(tmp_path / "set"))
+
+    def other(samples: int) -> None:
+        with pytest.raises(ValueError, match="is being written"):
+            export(dataset, Review(), "mine")
+
+    where, done = export(dataset, Review(), "mine", advance=other)
+    assert done.samples == 6 and (where / "review.json").exists()
 
 
 def test_an_untouched_plain_shard_keeps_its_samples(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """What was made is found again: whole, with its references, after a restart, and nothing else is."""
 
 import json
+import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from PIL import Image
 
 from mosaic.pictures import cut_out, read_recipe, write_png
 from mosaic.studio.history import Entry, Given, History
+from mosaic.studio.library import Library
 from mosaic.studio.making_tab import settings_of, when
 from mosaic.studio.shelf import Shelf
 from studio.test_why import why_of
@@ -115,6 +118,19 @@ def test_a_recipe_cannot_reach_outside_the_shelf(history: History, tmp_path: Pat
         forged = replace(entry, recipe=recipe_for([]) | {"references": [{"name": "bear", "file": name}]})
         with pytest.raises(ValueError, match="no longer there"):
             history.references(forged)
+
+
+def test_references_that_nothing_shows_go_after_a_week(tmp_path: Path, history: History) -> None:
+    """Those of the history and the library stay; so does what was dropped, once more or first, since."""
+    entry, library = saved(history), Library(tmp_path / "library", history.shelf)
+    shown = {history.references(entry)[0].original, history.references(entry)[0].file}
+    kept, old, again, new = (history.shelf.put(draw_subject(i)) for i in range(4))
+    library.keep(Given(name="duck", original=kept, file=kept))
+    for file in (*shown, kept, old, again):
+        os.utime(file, (time.time() - 8 * 86400,) * 2)
+    history.shelf.put(draw_subject(2))
+    history.shelf.prune(history.used() | library.used())
+    assert set(history.shelf.folder.iterdir()) == {*shown, kept, again, new}
 
 
 def test_the_same_picture_is_kept_once(tmp_path: Path) -> None:

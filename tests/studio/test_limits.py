@@ -16,7 +16,7 @@ from mosaic.pictures.attention import COLORS
 from mosaic.studio import limits
 from mosaic.studio.cards import Card, add, renamed, toggled, wants_cutout
 from mosaic.studio.limits import read_upload
-from mosaic.studio.pieces import note, strip, thumb
+from mosaic.studio.pieces import lacking, note, strip, thumb
 from mosaic.studio.shelf import Shelf
 from mosaic.studio.words import color_of, missing, name_from, pieces
 
@@ -180,15 +180,18 @@ def test_names_from_files(file: str, name: str) -> None:
 def test_what_people_write_is_escaped(tmp_path: Path) -> None:
     evil = '<img src=x onerror="alert(1)">'
     card = Card(name=evil, original=Shelf(tmp_path).put(draw_subject(0)), note=evil)
-    for html in (strip(evil + " x", [evil, "absent" + evil]), thumb([card], 0), note(evil)):
+    names = [evil, "absent" + evil]
+    for html in (strip(evil + " x", names), lacking(evil + " x", names), thumb([card], 0), note(evil)):
         assert "<img src=x" not in html and "&lt;img src=x" in html
 
 
 def test_a_name_the_prompt_lacks_is_flagged() -> None:
-    html = strip("a bear", ["bear", "duck", ""])
-    assert "The prompt does not mention “duck”." in html and f'style="--own:{COLORS[0]}">bear</mark>' in html
-    assert "One reference has no name" in html and "mention “bear”" not in html
-    assert strip("", []) == ""
+    names = ["bear", "duck", ""]
+    assert f'style="--own:{COLORS[0]}">bear</mark>' in strip("a bear", names)
+    html = lacking("a bear", names)
+    assert "The prompt does not mention “duck”." in html and "mention “bear”" not in html
+    assert "One reference has no name" in html
+    assert strip("", []) == strip("", ["bear"]) == lacking("", ["bear"]) == lacking("a bear", ["bear"]) == ""
 
 
 def test_a_thumb_says_what_it_shows(tmp_path: Path) -> None:

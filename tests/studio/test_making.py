@@ -3,6 +3,7 @@
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from mosaic.generate import generate, options_of
 from mosaic.geometry import Grid
 from mosaic.pipeline.latents import decode_picture, encode_picture, noise_of
 from mosaic.studio import limits
+from mosaic.studio.facts import Facts
+from mosaic.studio.maker import Planning
 from mosaic.studio.making import (
     Failed,
     Loading,
@@ -26,6 +29,7 @@ from mosaic.studio.making import (
     Wish,
 )
 from mosaic.studio.making_tab import Jobs
+from mosaic.studio.options import StudioOptions
 from mosaic.studio.previewing import Previewer, clean_of
 from mosaic.studio.turns import Cancelled, Turns
 
@@ -54,6 +58,34 @@ def test_the_events_of_a_picture(models: dict[str, Path], tmp_path: Path) -> Non
     assert [event.preview is not None for event in steps] == [True, True, False]  # the last is the picture
     assert steps[0].preview.size == (64, 64) and steps[-1].left == 0
     assert type(next(fresh.make(wish(fresh)))) is Reading  # loaded once
+
+
+def test_every_option_reaches_the_model(models: dict[str, Path], tmp_path: Path, monkeypatch: Any) -> None:
+    """And it is loaded once, whoever comes while it is."""
+    import mosaic.pipeline
+
+    options = {"model": "flux", "lora": "a.safetensors", "offload": "model", "quantize": "fp8"}
+    real, asked = mosaic.pipeline.load, []
+
+    def load(*values: object, **named: object) -> object:
+        asked.append((values, named))
+        time.sleep(0.2)  # time for a second one to come
+        return real(models["folder"])
+
+    monkeypatch.setattr(mosaic.pipeline, "load", load)
+    maker = Maker(StudioOptions(folder=tmp_path, **options))
+    first = threading.Thread(target=maker.pipeline)
+    first.start()
+    maker.pipeline()
+    first.join()
+    assert asked == [(("flux", "a.safetensors"), {"offload": "model", "quantize": "fp8"})]
+
+
+def test_a_picture_with_an_eight_bit_base(models: dict[str, Path], tmp_path: Path) -> None:
+    maker = maker_on(models, tmp_path, quantize="fp8")
+    made = list(maker.make(wish(maker)))[-1]
+    assert isinstance(made, Made) and made.why is not None
+    assert made.entry.recipe["quantize"] == "fp8"
 
 
 def test_the_picture_is_that_of_the_command_line(maker: Maker, tmp_path: Path) -> None:
@@ -220,6 +252,8 @@ def test_a_model_that_is_not_there(tmp_path: Path, models: dict[str, Path]) -> N
     absent = maker_on({"folder": tmp_path / "nowhere", "release": models["release"]}, tmp_path / "s")
     (*_, last) = absent.make(Wish(prompt="a bear"))
     assert isinstance(last, Failed) and last.sentence.startswith("There is no model folder")
+    estimated = Planning(absent, Facts.of(absent.options)).estimated("nowhere", "64 × 64", 1)
+    assert "There is no model folder" in estimated and "alert" in estimated
 
 
 def test_without_references_there_is_nothing_to_explain(maker: Maker) -> None:

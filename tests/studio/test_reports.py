@@ -131,7 +131,7 @@ def test_a_report_alone_says_what_it_was_written_with(tmp_path: Path) -> None:
 
 def test_methods_of_several_reports_are_summarised_as_of_one(two: Path) -> None:
     found = opened(two, "first", "second-run")
-    assert found.summary.methods == ("mosaic (first)", "rival", "pasted", "mosaic (second-run)")
+    assert found.summary.methods == ("mosaic (first)", "mosaic (second-run)", "rival", "pasted")
     assert found.summary.controls == {"pasted"}  # the same in both: once
     literal = np.mean([row.value for row in found.rows if row.method == "rival" and row.column == "DINO"])
     value = found.summary.value("rival", "single", "DINO")
@@ -195,6 +195,12 @@ def test_a_damaged_summary_is_refused(two: Path, content: str) -> None:
     (two / "data" / "first" / "summary.json").write_text(content)
     with pytest.raises(ValueError, match="no summary of mosaic evaluate"):
         opened(two, "first")
+
+
+def test_a_folder_that_holds_no_report_is_told(two: Path) -> None:
+    (two / "data" / "other").mkdir()
+    with pytest.raises(ValueError, match=r"other holds no report: give an output folder"):
+        opened(two, "other")
 
 
 def test_without_scores_tables_stay_and_cases_go(two: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mosaic.commands.words import Cutout, File, Folder, Seed
+from mosaic.commands.words import Cutout, File, Folder, Overrides, Recipe, Seed
 
 
 def toybox(
@@ -22,7 +22,7 @@ def toybox(
 
 
 def curate(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE.toml")],
+    recipe: Recipe,
     output: Folder,
     only: Annotated[
         str | None,
@@ -34,10 +34,7 @@ def curate(
     ray_address: Annotated[
         str | None, typer.Option(metavar="A", help="Of a running Ray cluster; default: Ray on this machine.")
     ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="section.key=value", help="Change a value of the recipe; repeatable."),
-    ] = None,
+    overrides: Overrides = None,
 ) -> None:
     """Build a dataset as a recipe says; run again to go on where it stopped."""
     from mosaic.curation.run import curate as curate_recipe
@@ -48,7 +45,11 @@ def curate(
 def inspect(
     data: Annotated[Path, typer.Argument(metavar="DIR_OR_SHARD", help="A folder of shards, or one .tar.")],
     output: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The page; default: samples.html beside the shards.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The page; default: samples.html beside the shards, inspected.html in a curated set.",
+        ),
     ] = None,
     samples: Annotated[int, typer.Option(metavar="N", min=1, help="How many are shown.")] = 24,
 ) -> None:
@@ -72,7 +73,7 @@ def match(
     ] = None,
     cutout: Cutout = "none",
 ) -> None:
-    """The places two pictures share, as lines."""
+    """The places two pictures share, as lines (.png) or as numbers (.json)."""
     from mosaic.matching.command import match_files
 
     match_files(first, second, output, features=list(features or ()), cutout=cutout == "auto")

@@ -18,7 +18,7 @@ def inspect(data: Path, output: Path | None = None, samples: int = 24) -> Path:
     ValueError if there is no shard, or a shard cannot be read.
     """
     shards = shards_of(data)
-    page_at = output or (data / "samples.html" if data.is_dir() else data.with_suffix(".html"))
+    page_at = output or _page_of(data)
     facts = counts_of(shards)
     html = page(data.name or str(data), facts, first_samples(shards, samples), [])
     write_whole(page_at, html.encode())
@@ -27,6 +27,13 @@ def inspect(data: Path, output: Path | None = None, samples: int = 24) -> Path:
         console.print(f"{name:>22}  {value}", markup=False, highlight=False)
     console.print(f"{'page':>22}  {page_at}", markup=False, highlight=False, soft_wrap=True)
     return page_at
+
+
+def _page_of(data: Path) -> Path:
+    """Beside the shards; never over the sheet of `mosaic curate`, which shows what was rejected too."""
+    if not data.is_dir():
+        return data.with_suffix(".html")
+    return data / ("inspected.html" if any(data.glob("*.parquet")) else "samples.html")
 
 
 def shards_of(data: Path) -> list[Path]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -72,7 +73,7 @@ class Folder:
         index, entries = _read(self.path)
         key = index.rows[row].key
         try:
-            return _sample(self.path, key, entries[row])
+            return sample_of(self.path, key, entries[row])
         except ValueError as error:
             raise ValueError(f"The sample {key} is damaged: {error}") from error
 
@@ -81,22 +82,34 @@ class Folder:
 def _read(path: Path) -> tuple[Index, tuple[Entry, ...]]:
     """The index and the entries of its rows."""
     rows, problems, entries = [], [], []
+    for key, entry in entries_of(path):
+        try:
+            if isinstance(entry, str):
+                raise ValueError(entry)
+            rows.append(Row(key, len(entry.references), *_size(path / entry.target)))
+            entries.append(entry)
+        except (OSError, ValueError) as error:
+            problems.append((key, f"The sample {key} is damaged: {error}"))
+    return Index(rows=tuple(rows), problems=tuple(problems)), tuple(entries)
+
+
+def entries_of(path: Path) -> Iterator[tuple[str, Entry | str]]:
+    """(key, entry) of all in a folder's list, or (key, what is wrong with it); no picture is opened.
+
+    ValueError if there is no list of entries.
+    """
     for number, content in enumerate(_listed(path / NAME)):
         key = f"{number:06d}"
         try:
             entry = Entry.model_validate(content)
             key = entry.key or key
-            for shown in entry.references:
-                _points(shown)
-            rows.append(Row(key, len(entry.references), *_size(path / entry.target)))
-            entries.append(entry)
+            points_of(entry)
+            yield key, entry
         except ValidationError as error:
             first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"])
-            problems.append((key, f"The sample {key} is damaged: {place}: {first['msg']}."))
-        except (OSError, ValueError) as error:
-            problems.append((key, f"The sample {key} is damaged: {error}"))
-    return Index(rows=tuple(rows), problems=tuple(problems)), tuple(entries)
+            yield key, f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}."
+        except ValueError as error:
+            yield key, str(error)
 
 
 def _listed(path: Path) -> list[Any]:
@@ -118,7 +131,8 @@ def _size(path: Path) -> Size:
         return (picture.width, picture.height) if turned else (picture.height, picture.width)
 
 
-def _sample(folder: Path, key: str, entry: Entry) -> Sample:
+def sample_of(folder: Path, key: str, entry: Entry) -> Sample:
+    """An entry with its pictures. OSError or ValueError if one cannot be read, or a point is outside."""
     target = np.asarray(on_white(load_picture(folder / entry.target)))
     references = tuple(_reference(folder, shown) for shown in entry.references)
     masks: dict[str, Mask] = {}
@@ -133,7 +147,7 @@ def _sample(folder: Path, key: str, entry: Entry) -> Sample:
         target=target,
         target_masks=tuple(masks.values()),
         references=references,
-        correspondences=tuple(_points(shown) for shown in entry.references),
+        correspondences=points_of(entry),
         caption=entry.caption,
         detailed_caption=entry.detailed_caption or entry.caption,
     )
@@ -148,6 +162,11 @@ def _reference(folder: Path, shown: Shown) -> Reference:
 
 def _mask(path: Path) -> Mask:
     return np.asarray(load_picture(path).convert("L")) > 127
+
+
+def points_of(entry: Entry) -> tuple[Correspondence, ...]:
+    """The points of each of its references. ValueError for one outside [0, 1]."""
+    return tuple(_points(shown) for shown in entry.references)
 
 
 def _points(shown: Shown) -> Correspondence:

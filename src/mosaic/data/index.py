@@ -53,9 +53,13 @@ class Collection(Protocol):
     @property
     def name(self) -> str: ...
 
-    def index(self) -> Index: ...
+    def index(self) -> Index:
+        """The samples that can be used, in an order that stays, and what is wrong with the others."""
+        ...
 
-    def read(self, row: int) -> Sample: ...  # ValueError for a damaged one
+    def read(self, row: int) -> Sample:
+        """The sample of a row of the index; ValueError for a damaged one."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -49,9 +49,9 @@ class Order:
         self.collections, self.seed, self.batch, self.window = collections, seed, batch, window
         self.bucket, self.problems = bucket, problems
         self.epoch, self.taken = 0, 0
-        self.start, self.stop = (0, 0), (0, 0)  # (shards passed, samples of the next) before and after …
-        self.places: list[Place] = []  # … the window
-        self.buckets: list[str] = []  # theirs
+        self.start, self.stop = (0, 0), (0, 0)  # (shards, samples of the next) before, after the window
+        self.places: list[Place] = []  # of the window, in the order they are drawn
+        self.buckets: list[str] = []  # of these places
         self.waiting: dict[str, list[Place]] = {}
 
     def __iter__(self) -> Iterator[list[Place]]:

@@ -31,7 +31,10 @@ POINT = np.dtype([("reference", "<i2"), *((axis, "<i2") for axis in AXES), ("con
 
 
 def encode_sample(sample: Sample, quality: int | None = None) -> dict[str, Any]:
-    """The sample's files: name → bytes. Pictures are exact, or lossy WebP of a `quality` from 0 to 100."""
+    """The sample's files: name → bytes. Pictures are exact, or lossy WebP of a `quality` from 0 to 100.
+
+    ValueError for a key that cannot name files.
+    """
     if "." in sample.key or "/" in sample.key:
         raise ValueError(f'The key "{sample.key}" cannot name files: it must hold no dot and no slash.')
     files = {"__key__": sample.key, "target.webp": webp_of(sample.target, quality)}

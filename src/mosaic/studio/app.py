@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from mosaic.generate import quiet_libraries, say
@@ -16,21 +17,23 @@ if TYPE_CHECKING:
 
 MOST_IN_QUEUE = 64  # events of all pages
 THREADS = 40
+DAY = 86400  # seconds
 
 
 def serve(options: StudioOptions) -> None:
     """Open the Studio and stay until it is interrupted."""
     prepare(options)
-    from mosaic.pipeline.loading import check_folder, model_folder
+    from mosaic.pipeline.loading import find
 
-    check_folder(model_folder(options.model))
     check_port(options)
+    find(options.model, options.lora, offload=options.offload, quantize=options.quantize)
     page, maker = build(options)
     _, address, _ = open_page(page, options, prevent_thread_lock=True)
     say(f"the Studio is at {address} and keeps its files in {options.folder}; Ctrl-C ends it")
     if options.is_open:
         say("warning: others can reach it, see its history and use this computer: there is no password")
     threading.Thread(target=warmed, args=(maker,), daemon=True).start()
+    threading.Thread(target=tidied, args=(maker,), daemon=True).start()
     page.block_thread()
 
 
@@ -72,9 +75,9 @@ def build(options: StudioOptions) -> tuple[gr.Blocks, Maker]:
                 parts = maker.tab(making, library)
             other_tabs(options)
         page.load(
-            lambda: [References(makes.shelf, library).menu(), *making.gallery()],
+            lambda: [References(makes.shelf, library).menu(), making.pictures()],
             None,
-            [parts.references.library, parts.result.gallery, parts.entries],
+            [parts.references.library, parts.result.history],
             api_visibility="private",
             show_progress="hidden",
         )
@@ -161,3 +164,10 @@ def warmed(maker: Maker) -> None:
         maker.warm()
     except Exception as error:
         say(f"the model could not be loaded: {explain(error) or error!r}")
+
+
+def tidied(maker: Maker) -> None:
+    """References nobody shows any more are removed, now and every day."""
+    while True:
+        maker.tidy()
+        time.sleep(DAY)

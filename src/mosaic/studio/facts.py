@@ -18,6 +18,10 @@ TOYS = (
     "works, at 128 pixels, on any computer. For photographs start the Studio with "
     "--model black-forest-labs/FLUX.1-dev and a --lora."
 )
+SHARED = (
+    "Others can reach this page, and there is no password: whoever does sees every picture made here, its "
+    "references and the library."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +33,7 @@ class Facts:
     steps: int
     guidance: float
     warning: str = ""
+    shared: bool = False  # others than this computer's user can reach the page
 
     @classmethod
     def of(cls, options: StudioOptions) -> Facts:
@@ -44,6 +49,7 @@ class Facts:
             steps=int(own["default_steps"]),
             guidance=float(own["default_guidance"]),
             warning=TOYS if embedded else "",
+            shared=options.is_open,
         )
 
     @property

@@ -20,7 +20,7 @@ GIB = 1 << 30
 STORED = {"none": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.5 + 4 / 64}  # bytes a weight, scales included
 CONTEXT, HOLES, FITS = 0.75 * GIB, 1.05, 0.97  # libraries' own; between tensors; of a device's memory
 GROUPS = 2  # blocks on the device at a time under --offload group: one runs, one arrives
-LORA_SHARE = 0.06  # of the base, where its size is not known: rank 128 on every adapted layer
+FLUX, RANK = "FLUX.1-dev", 128  # the model that is estimated unloaded, with a LoRA of the paper's rank
 # (offload, quantize), what costs the least time first
 WAYS = (
     ("none", "none"),
@@ -87,19 +87,24 @@ def weights_of(pipeline: MosaicPipeline, name: str) -> Weights:
 
 
 def flux_dev() -> Weights:
-    """Of FLUX.1-dev, from its public configs."""
+    """Of FLUX.1-dev, from its public configs, and a LoRA of RANK on the layers adapted by default."""
     import torch
-    from diffusers import FluxTransformer2DModel
 
+    from mosaic.model.lora import module_names
+    from mosaic.model.transformer import MosaicTransformer
     from mosaic.training.plan import reading
 
     config, text = reading.FLUX_DEV_TRANSFORMER, reading.FLUX_DEV_TEXT
     with torch.device("meta"):
-        sizes = [parameter.numel() for parameter in FluxTransformer2DModel(**config).parameters()]
+        transformer = MosaicTransformer(**config)
+    sizes = [parameter.numel() for parameter in transformer.parameters()]
+    adapted = [
+        transformer.get_submodule(name) for name in module_names(transformer, transformer.lora_targets)
+    ]
     return Weights(
-        name="FLUX.1-dev",
+        name=FLUX,
         base=sum(sizes),
-        lora=round(LORA_SHARE * sum(sizes)),
+        lora=RANK * sum(sum(layer.weight.shape) for layer in adapted),
         text=tuple(encoder.parameters for encoder in text),
         autoencoder=reading.FLUX_DEV_AUTOENCODER,
         largest=max(*sizes, *(encoder.table for encoder in text)),

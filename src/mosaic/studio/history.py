@@ -96,8 +96,8 @@ class History:
         write_png(image, file, recipe)
         return Entry(name=file.stem, file=file, recipe=recipe)
 
-    def entries(self, most: int = 48) -> list[Entry]:
-        """The newest first; a file that is no entry is passed over."""
+    def entries(self, most: int | None = 48) -> list[Entry]:
+        """The newest first, None: all; a file that is no entry is passed over."""
         files = sorted(
             (file for file in self.folder.glob("*.png") if NAME.fullmatch(file.stem)), reverse=True
         )
@@ -109,6 +109,15 @@ class History:
                 found.append(self.entry(file.stem))
             except (ValueError, json.JSONDecodeError):
                 continue
+        return found
+
+    def used(self) -> set[str]:
+        """Names on the shelf of all references of all pictures."""
+        found: set[str] = set()
+        for entry in self.entries(most=None):
+            shown = entry.recipe.get(KEY, {}).get("references", [])
+            found |= {str(one["file"]) for one in entry.recipe.get("references", [])}
+            found |= {str(one["original"]) for one in shown}
         return found
 
     def entry(self, name: str) -> Entry:

@@ -15,9 +15,10 @@ from PIL import Image
 
 from mosaic.geometry import Grid
 from mosaic.studio.cards import Card, toggled
-from mosaic.studio.gpus import flux_dev, forecasts, told, weights_of
+from mosaic.studio.gpus import FLUX, forecasts, told
 from mosaic.studio.history import Entry, Given
 from mosaic.studio.limits import check_count, read_upload
+from mosaic.studio.maker import Planning
 from mosaic.studio.making import Event, Failed, Loading, Made, Reading, Stepped, Stopped, Waiting, Wish
 from mosaic.studio.making_tab import Making
 from mosaic.studio.why import Why, block_of, draw_look, draw_owners, tell_look
@@ -148,10 +149,9 @@ class Service:
         try:
             target = Grid.of_pixels(int(height), int(width))
             check_count(0, int(references))
+            weights = Planning(self.making.maker, self.making.facts).weights(model)
         except ValueError as error:
             raise gr.Error(str(error)) from error
-        flux = model == "FLUX.1-dev"
-        weights = flux_dev() if flux else weights_of(self.making.maker.pipeline(), self.making.facts.name)
         side = min(target.height, target.width)
         found = forecasts(weights, target, [Grid(side, side)] * int(references))
         return [
@@ -203,7 +203,7 @@ def endpoints(making: Making) -> None:
             service.cancel, [gr.Textbox(label="job")], [gr.Checkbox(label="cancelled")], "cancel", queue=False
         )
         sides = [gr.Number(512, label="width", precision=0), gr.Number(512, label="height", precision=0)]
-        model = gr.Textbox("FLUX.1-dev", label="model")
+        model = gr.Textbox(FLUX, label="model")
         count = gr.Number(4, label="references", precision=0)
         offer(service.gpus, [model, *sides, count], [said], "gpus")
 

@@ -9,7 +9,8 @@ from typing import Any
 import gradio as gr
 
 from mosaic.generate import MOST_REFERENCES
-from mosaic.studio.facts import Facts
+from mosaic.studio.facts import SHARED, Facts
+from mosaic.studio.gpus import FLUX
 from mosaic.studio.limits import LARGEST_FILE, MEBIBYTE, MOST_STEPS
 from mosaic.studio.pieces import asset
 from mosaic.studio.why import blocks_told
@@ -19,6 +20,16 @@ LOOKS, OWNERS = "where it looks", "who owns what"
 DROP = f"Drop pictures here, up to {MOST_REFERENCES}"
 GPU_SIZES = ("512 × 512", "768 × 768", "1024 × 1024")
 SEEN_BY_IT = [AS_TRAINED, "full", "release", "isolated"]
+# what was asked for below is answered above
+TO_RESULT = "() => document.querySelector('#progress').scrollIntoView({block: 'nearest'})"
+# a screen reader speaks what comes into an element that was live before it came
+LIVE = "element.setAttribute('aria-live', 'polite')"
+# eight cards have the same buttons: each card is a group with a name
+GROUP = """
+const card = element.closest('.card');
+card.setAttribute('role', 'group');
+card.setAttribute('aria-label', card.id.replace('card-', 'Reference '));
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -64,6 +75,7 @@ class SettingParts:
 
     prompt: gr.Textbox
     strip: gr.HTML
+    lacks: gr.HTML
     size: gr.Dropdown
     seed: gr.Number
     dice: gr.Button
@@ -91,7 +103,7 @@ class ResultParts:
     view: gr.Radio
     block: gr.Dropdown
     seen: gr.HTML
-    gallery: gr.Gallery
+    history: gr.HTML
     gpu_asked: tuple[gr.Radio, gr.Dropdown, gr.Slider]
     gpu_button: gr.Button
     gpus: gr.HTML
@@ -99,23 +111,23 @@ class ResultParts:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Parts:
-    """All of the tab. cards: list[Card]; entry: name of the picture shown; entries: names in the gallery."""
+    """All of the tab. cards: list[Card]; entry: name of the picture shown."""
 
     references: ReferenceParts
     settings: SettingParts
     result: ResultParts
     cards: gr.State
     entry: gr.State
-    entries: gr.State
     point: gr.State
 
 
 def lay_out(facts: Facts) -> Parts:
     """Left what goes in, right what comes out, below what was made before."""
-    begin: dict[str, Any] = {"cards": [], "entry": None, "entries": [], "point": None}
+    begin: dict[str, Any] = {"cards": [], "entry": None, "point": None}
     states = {name: gr.State(value) for name, value in begin.items()}
-    if facts.warning:
-        gr.HTML(f'<p class="word" role="note">{escape(facts.warning)}</p>')
+    for word in (facts.warning, SHARED if facts.shared else ""):
+        if word:
+            gr.HTML(f'<p class="word" role="note">{escape(word)}</p>')
     with gr.Row(elem_classes="maker", equal_height=False):
         with gr.Column(scale=6, min_width=320):
             references = lay_references()
@@ -144,8 +156,10 @@ def lay_references() -> ReferenceParts:
         )
         with gr.Column(scale=2, min_width=200, elem_classes="ways"):
             toys = gr.Button("Try four toys", elem_id="toys", size="md")
-            library = gr.Dropdown([], value=None, label="From the library", elem_id="library", min_width=120)
-    told = gr.HTML(elem_id="told")
+            library = gr.Dropdown(
+                [], value=None, label="From the library", elem_id="library", min_width=120, visible=False
+            )
+    told = gr.HTML(elem_id="told", js_on_load=LIVE)
     with gr.Row(elem_classes="cards"):
         cards = tuple(lay_card(k) for k in range(MOST_REFERENCES))
     clear = gr.Button("Remove all", size="sm", elem_id="clear", elem_classes="quiet", visible=False)
@@ -155,7 +169,7 @@ def lay_references() -> ReferenceParts:
 def lay_card(k: int) -> CardParts:
     """Seen once a reference has it."""
     with gr.Column(visible=False, elem_classes="card", elem_id=f"card-{k + 1}", min_width=150) as box:
-        thumb = gr.HTML()
+        thumb = gr.HTML(js_on_load=GROUP)
         name = gr.Textbox(
             value="",
             label=f"Name of reference {k + 1}",
@@ -181,6 +195,7 @@ def lay_settings(facts: Facts) -> SettingParts:
         elem_id="prompt",
     )
     strip = gr.HTML(elem_id="strip")
+    lacks = gr.HTML(elem_id="lacks", js_on_load=LIVE)
     with gr.Row(elem_classes="settings"):
         size = gr.Dropdown(
             facts.sizes,
@@ -190,7 +205,7 @@ def lay_settings(facts: Facts) -> SettingParts:
             elem_id="size",
             min_width=140,
         )
-        seed = gr.Number(value=0, precision=0, minimum=0, label="Seed", elem_id="seed", min_width=110)
+        seed = gr.Number(value=0, precision=0, label="Seed", elem_id="seed", min_width=110)
         dice = gr.Button("Roll", elem_id="dice", elem_classes="dice", size="md", min_width=60, scale=0)
     with gr.Accordion("More settings", open=False, elem_id="more"):
         with gr.Row():
@@ -222,6 +237,7 @@ def lay_settings(facts: Facts) -> SettingParts:
     return SettingParts(
         prompt=prompt,
         strip=strip,
+        lacks=lacks,
         size=size,
         seed=seed,
         dice=dice,
@@ -236,7 +252,7 @@ def lay_settings(facts: Facts) -> SettingParts:
 
 def lay_result() -> dict[str, Any]:
     """The picture, and above it how far it is."""
-    progress = gr.HTML(elem_id="progress")
+    progress = gr.HTML(elem_id="progress", js_on_load=LIVE)
     picture = gr.Image(
         label="Result",
         show_label=False,
@@ -271,7 +287,7 @@ def lay_why() -> dict[str, Any]:
                         min_width=160,
                     )
             with gr.Column(scale=5, min_width=320):
-                seen = gr.HTML(elem_id="seen")
+                seen = gr.HTML(elem_id="seen", js_on_load=LIVE)
     return {"why": why, "references": references, "view": view, "block": block, "seen": seen}
 
 
@@ -280,32 +296,20 @@ def lay_history() -> dict[str, Any]:
     gr.HTML(
         '<h2 class="apart">History</h2>'
         '<p class="hint">'
-        "Kept on this computer. A click brings a picture back with its settings and references.</p>"
+        "Pictures made are kept on the computer that runs the Studio. A click brings one back with its "
+        "settings and references.</p>"
     )
-    gallery = gr.Gallery(
-        label="History",
-        show_label=False,
-        columns=8,
-        fit_columns=False,
-        allow_preview=False,
-        object_fit="cover",
-        height="auto",
-        buttons=[],
-        interactive=False,
-        visible=False,
-        elem_id="history",
-    )
-    return {"gallery": gallery}
+    history = gr.HTML(elem_id="history", js_on_load=asset("history.js"))
+    return {"history": history}
 
 
 def lay_gpus(facts: Facts) -> dict[str, Any]:
     """`mosaic plan` for a picture."""
     sizes = list(dict.fromkeys([*GPU_SIZES, facts.sizes[0]]))
+    models = [facts.name] if facts.name.endswith(FLUX) else [FLUX, facts.name]
     with gr.Accordion("Which GPU makes a picture?", open=False, elem_id="gpus"):
         with gr.Row(equal_height=False, elem_classes="settings"):
-            model = gr.Radio(
-                ["FLUX.1-dev", facts.name], value="FLUX.1-dev", label="Model", elem_id="gpu-model"
-            )
+            model = gr.Radio(models, value=models[0], label="Model", elem_id="gpu-model")
             size = gr.Dropdown(
                 sizes,
                 value=sizes[0],

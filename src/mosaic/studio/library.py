@@ -64,6 +64,10 @@ class Library:
                 continue
         return sorted(found, key=lambda one: (one.name.lower(), one.subject or ""))
 
+    def used(self) -> set[str]:
+        """Names on the shelf of all subjects' pictures."""
+        return {file.name for one in self.subjects() for file in (one.original, one.file)}
+
     def get(self, subject: str) -> Given:
         """One by its id. ValueError if there is none."""
         file = self.folder / subject / "subject.json"

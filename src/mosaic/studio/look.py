@@ -9,7 +9,10 @@ from mosaic.studio.pieces import asset
 LETTERS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif")
 FIXED = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
 STYLE = asset("studio.css")
-HEAD = '<meta name="color-scheme" content="light dark"><meta name="robots" content="noindex">'
+HEAD = (
+    '<meta name="color-scheme" content="light dark"><meta name="robots" content="noindex">'
+    f"<script>{asset('keys.js')}</script>"
+)
 
 
 def theme() -> gr.themes.Base:
@@ -53,6 +56,8 @@ def theme() -> gr.themes.Base:
         input_border_width="1px",
         input_border_color="#d3d6dc",
         input_border_color_dark="#3a4150",
+        input_placeholder_color="#6b7280",
+        input_placeholder_color_dark="#8f97a6",
         input_shadow="none",
         input_shadow_focus="0 0 0 3px rgb(79 70 229 / 0.18)",
         input_border_color_focus="#4f46e5",

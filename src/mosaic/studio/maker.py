@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mosaic.errors import explain
 from mosaic.geometry import Grid
 from mosaic.studio import making_tab, references_tab, why_tab
 from mosaic.studio.facts import Facts, size_of
-from mosaic.studio.gpus import Weights, flux_dev, forecasts, weights_of
+from mosaic.studio.gpus import FLUX, Weights, flux_dev, forecasts, weights_of
 from mosaic.studio.layout import Parts, lay_out
 from mosaic.studio.library import Library
 from mosaic.studio.making import Maker
@@ -43,9 +44,9 @@ class Planning:
         try:
             width, height = size_of(size)
             target = Grid.of_pixels(height, width)
+            weights = self.weights(model)
         except ValueError as error:
-            return note(str(error))
-        weights = self.weights(model)
+            return note(explain(error) or str(error))
         side = min(target.height, target.width)
         found = forecasts(weights, target, [Grid(side, side)] * int(count))
         title = (
@@ -55,4 +56,5 @@ class Planning:
         return gpu_table(title, found)
 
     def weights(self, model: str) -> Weights:
-        return flux_dev() if model == "FLUX.1-dev" else weights_of(self.maker.pipeline(), model)
+        """Of FLUX.1-dev, or of the Studio's own model as it is loaded, with its own LoRA."""
+        return flux_dev() if model == FLUX else weights_of(self.maker.pipeline(), self.facts.name)

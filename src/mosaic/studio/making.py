@@ -126,6 +126,7 @@ class Maker:
         self.shelf = Shelf(options.pictures)
         self.history = History(options.history, self.shelf)
         self.turns = Turns()
+        self._loading = threading.Lock()
         self._pipeline: MosaicPipeline | None = None
         self._projection: Projection | None = None
 
@@ -180,22 +181,28 @@ class Maker:
         return Made(entry, why, time.monotonic() - began, tuple(dict.fromkeys(notes)))
 
     def pipeline(self) -> MosaicPipeline:
-        """The model, loaded at the first call; called by whoever's turn it is."""
-        if self._pipeline is None:
-            quiet_libraries()
-            from mosaic.pipeline import load
-            from mosaic.studio.previewing import fit
+        """The model, loaded once, at the first call."""
+        with self._loading:
+            if self._pipeline is None:
+                quiet_libraries()
+                from mosaic.pipeline import load
+                from mosaic.studio.previewing import fit
 
-            asked = self.options
-            loaded = load(asked.model, asked.lora, offload=asked.offload, quantize=asked.quantize)
-            self._projection = fit(loaded)
-            self._pipeline = loaded
-        return self._pipeline
+                asked = self.options
+                loaded = load(asked.model, asked.lora, offload=asked.offload, quantize=asked.quantize)
+                self._projection = fit(loaded)
+                self._pipeline = loaded
+            return self._pipeline
 
     def warm(self) -> None:
         """Load the model ahead of the first picture. ValueError if it cannot be."""
         with self.turns.turn(threading.Event(), lambda ahead: None):
             self.pipeline()
+
+    def tidy(self) -> None:
+        """Remove old references that no picture of the history and no subject of the library shows."""
+        kept = self.library.used() if self.library is not None else set()
+        self.shelf.prune(self.history.used() | kept)
 
     def _options(self, wish: Wish) -> GenerateOptions:
         asked = self.options

@@ -14,9 +14,9 @@ from mosaic.errors import explain
 from mosaic.studio.cards import Card, renamed
 from mosaic.studio.facts import Facts, size_of
 from mosaic.studio.history import Entry
-from mosaic.studio.layout import AS_TRAINED, Parts
+from mosaic.studio.layout import AS_TRAINED, TO_RESULT, Parts
 from mosaic.studio.making import Event, Failed, Loading, Made, Maker, Reading, Stepped, Stopped, Waiting, Wish
-from mosaic.studio.pieces import note, progress, seconds
+from mosaic.studio.pieces import history, note, progress, seconds
 from mosaic.studio.references_tab import PAGE, page, shown_in
 from mosaic.studio.why_tab import opened
 
@@ -60,6 +60,7 @@ class Making:
         self,
         request: gr.Request,
         cards: list[Card],
+        before: str | None,
         prompt: str,
         size: str,
         seed: float | None,
@@ -90,7 +91,7 @@ class Making:
         try:
             yield [*buttons(True), gr.skip(), progress("Asked …"), *[gr.skip()] * KEPT]
             for event in self.maker.make(wish, stop):
-                yield self.told(event)
+                yield self.told(event, before)
         finally:
             stop.set()
             self.jobs.end(key)
@@ -99,8 +100,8 @@ class Making:
         """Stop what this page is waiting for."""
         self.jobs.cancel(request.session_hash)
 
-    def told(self, event: Event) -> Updates:
-        """One event as the page's values."""
+    def told(self, event: Event, before: str | None = None) -> Updates:
+        """One event as the page's values. before: the entry shown, which comes back where none is made."""
         keep = [gr.skip()] * KEPT
         if isinstance(event, Stepped):
             share, left = event.step / event.steps, seconds(event.left)
@@ -116,10 +117,18 @@ class Making:
         if isinstance(event, Made):
             return [*buttons(False), *self.shown(event)]
         if isinstance(event, Stopped):
-            return [*buttons(False), gr.skip(), note("Cancelled.", "status"), *keep]
+            return [*buttons(False), self.picture(before), note("Cancelled.", "status"), *keep]
         if isinstance(event, Failed):
-            return [*buttons(False), gr.skip(), note(event.sentence), *keep]
+            return [*buttons(False), self.picture(before), note(event.sentence), *keep]
         return [gr.skip(), gr.skip(), gr.skip(), progress(words_of(event)), *keep]
+
+    def picture(self, entry: str | None) -> Any:
+        """An entry's picture, or none in place of a preview."""
+        try:
+            found = self.maker.history.entry(entry or "")
+        except ValueError:
+            return gr.Image(value=None)
+        return gr.Image(value=str(found.file), alt_text=found.caption)
 
     def shown(self, made: Made) -> Updates:
         told = f"Made in {seconds(made.seconds)} with seed {made.entry.recipe['seed']}."
@@ -129,26 +138,21 @@ class Making:
             picture,
             note(told, "status done") + notes,
             made.entry.name,
-            *self.gallery(),
+            self.pictures(),
             *opened(made.why, made.entry),
         ]
 
-    def gallery(self) -> Updates:
-        """Small pictures with captions, and the names behind them."""
-        entries = self.maker.history.entries()
-        small = [(str(one.small), one.caption) for one in entries]
-        return [
-            gr.Gallery(value=small, visible=bool(entries), selected_index=None),
-            [one.name for one in entries],
-        ]
+    def pictures(self) -> str:
+        """The newest of the history."""
+        return history(self.maker.history.entries())
 
-    def restored(self, chosen: gr.SelectData, entries: list[str]) -> Updates:
+    def restored(self, event: gr.EventData) -> Updates:
         """A picture of the history with its settings and references; see `wire` for the order."""
-        history = self.maker.history
+        kept = self.maker.history
         try:
-            entry = history.entry(entries[chosen.index])
-            cards = [Card.of(given) for given in history.references(entry)]
-        except (ValueError, IndexError) as error:
+            entry = kept.entry(str(event.entry))
+            cards = [Card.of(given) for given in kept.references(entry)]
+        except ValueError as error:
             return [note(str(error)), *[gr.skip()] * RESTORED]
         recipe = entry.recipe
         picture = gr.Image(value=str(entry.file), alt_text=entry.caption)
@@ -159,13 +163,13 @@ class Making:
             ),
             picture,
             entry.name,
-            *opened(history.why(entry), entry),
+            *opened(kept.why(entry), entry),
             *settings_of(recipe),
             *page(cards, str(recipe["prompt"])),
         ]
 
 
-KEPT = 2 + 1 + 6  # gallery and its names, entry, what `opened` fills
+KEPT = 2 + 6  # entry, history, what `opened` fills
 RESTORED = 2 + 6 + 7 + PAGE
 
 
@@ -221,26 +225,26 @@ def wire(parts: Parts, answers: Making) -> None:
     gr.on(
         [settings.generate.click, settings.prompt.submit],
         answers.generate,
-        [parts.cards, *settings.values, *parts.references.names],
+        [parts.cards, parts.entry, *settings.values, *parts.references.names],
         [
             settings.generate,
             settings.cancel,
             result.picture,
             result.progress,
             parts.entry,
-            result.gallery,
-            parts.entries,
+            result.history,
             *opens,
         ],
         concurrency_limit=None,  # the maker has a line of its own
         trigger_mode="once",
         **quiet,
     )
+    gr.on([settings.generate.click, settings.prompt.submit], None, js=TO_RESULT, **quiet)
     settings.cancel.click(answers.cancel, None, None, queue=False, **quiet)
     settings.dice.click(rolled, None, settings.seed, queue=False, **quiet)
-    result.gallery.select(
+    result.history.click(
         answers.restored,
-        parts.entries,
+        None,
         [result.progress, result.picture, parts.entry, *opens, *settings.values, *shown_in(parts)],
         **quiet,
-    )
+    ).then(None, js=TO_RESULT, **quiet)

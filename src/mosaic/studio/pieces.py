@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import numpy as np
 from PIL import Image
@@ -20,9 +21,11 @@ from mosaic.studio.words import color_of, first_of, missing, pieces
 if TYPE_CHECKING:
     from mosaic.studio.cards import Card
     from mosaic.studio.gpus import Forecast
+    from mosaic.studio.history import Entry
     from mosaic.studio.why import Why
 
 SMALL = 360  # pixels of a picture on a card
+FILES = "gradio_api/file="  # gradio's way to a file of the history
 
 
 def uri(image: Image.Image, longer: int = SMALL) -> str:
@@ -33,7 +36,10 @@ def uri(image: Image.Image, longer: int = SMALL) -> str:
 
 
 def note(sentence: str, kind: str = "alert") -> str:
-    """A sentence a screen reader speaks at once ("alert") or when it is idle ("status"); "" shows nothing."""
+    """A sentence a screen reader speaks at once ("alert") or when it is idle ("status"); "" shows nothing.
+
+    A status is only spoken inside what was live before (`layout.LIVE`).
+    """
     if not sentence:
         return ""
     return f'<div class="note {kind}" role="{kind}">{escape(sentence)}</div>'
@@ -55,7 +61,9 @@ def thumb(cards: Sequence[Card], k: int) -> str:
 
 
 def strip(prompt: str, names: Sequence[str]) -> str:
-    """The prompt as it is read: each subject's mention in its colour, and the names it lacks."""
+    """The prompt with each subject's mention in its colour; for eyes alone, for others it stands above."""
+    if not prompt.strip() or not any(name.strip() for name in names):
+        return ""
     parts = []
     for piece in pieces(prompt, names):
         text = escape(piece.text)
@@ -64,6 +72,11 @@ def strip(prompt: str, names: Sequence[str]) -> str:
         else:
             color = color_of(names, piece.subject)
             parts.append(f'<mark style="--own:{color}">{text}</mark>')
+    return f'<p class="read" aria-hidden="true">{"".join(parts)}</p>'
+
+
+def lacking(prompt: str, names: Sequence[str]) -> str:
+    """The names a prompt lacks, and the references that have none."""
     told = "".join(
         f'<span class="lacks" style="--own:{color_of(names, list(names).index(name))}">'
         f"The prompt does not mention “{escape(name)}”.</span>"
@@ -71,29 +84,26 @@ def strip(prompt: str, names: Sequence[str]) -> str:
     )
     nameless = sum(not name.strip() for name in names)
     if nameless:
-        what = "One reference has" if nameless == 1 else f"{nameless} references have"
-        told += f'<span class="lacks">{what} no name: call it by its noun, as the prompt does.</span>'
-    if not prompt.strip() and not told:
-        return ""
-    read = (
-        f'<p class="read">{"".join(parts)}</p>'
-        if any(name.strip() for name in names) and prompt.strip()
-        else ""
-    )
-    return f'<div class="strip" role="status" aria-live="polite">{read}{told}</div>'
+        what = (
+            "One reference has no name: call it by its noun"
+            if nameless == 1
+            else f"{nameless} references have no name: call each by its noun"
+        )
+        told += f'<span class="lacks">{what}, as the prompt does.</span>'
+    return told
 
 
 # ---------------------------------------------------------------- while it is made
 
 
 def progress(told: str, share: float | None = None) -> str:
-    """A sentence, and a bar where the share in [0, 1] is known."""
+    """A sentence, and a bar where the share in [0, 1] is known; steps are told by the bar, not spoken."""
     if share is None:
         bar = '<div class="bar"><i></i></div>'
-        return f'<div class="progress busy" role="status"><p>{escape(told)}</p>{bar}</div>'
+        return f'<div class="progress busy"><p>{escape(told)}</p>{bar}</div>'
     percent = round(100 * share)
     return (
-        f'<div class="progress" role="status"><p>{escape(told)}</p>'
+        f'<div class="progress" aria-live="off"><p>{escape(told)}</p>'
         f'<div class="bar" role="progressbar" aria-label="Progress" aria-valuemin="0" aria-valuemax="100" '
         f'aria-valuenow="{percent}"><i style="width:{percent}%"></i></div></div>'
     )
@@ -130,7 +140,7 @@ def seen(image: Image.Image, sentence: str) -> str:
     """What is drawn, with the sentence that says it."""
     return (
         f'<figure class="seen"><img src="{uri(image, 768)}" alt="{escape(sentence)}">'
-        f'<figcaption role="status">{escape(sentence)}</figcaption></figure>'
+        f"<figcaption>{escape(sentence)}</figcaption></figure>"
     )
 
 
@@ -154,6 +164,21 @@ def _enlarged(canvas: np.ndarray) -> Image.Image:
     image = Image.fromarray(canvas)
     scale = max(1, round(512 / max(image.size)))
     return image.resize((image.width * scale, image.height * scale), Image.Resampling.BICUBIC)
+
+
+# ---------------------------------------------------------------- history
+
+
+def history(entries: Sequence[Entry]) -> str:
+    """Small pictures to press, named by prompt and seed; `history.js` reads the data attribute."""
+    parts = []
+    for entry in entries:
+        told, small = escape(entry.caption), FILES + quote(str(entry.small))
+        image = f'<img src="{small}" alt="{told}" loading="lazy">'
+        parts.append(
+            f'<li><button type="button" data-entry="{entry.name}" title="{told}">{image}</button></li>'
+        )
+    return f'<ul class="made">{"".join(parts)}</ul>' if parts else ""
 
 
 # ---------------------------------------------------------------- which GPU

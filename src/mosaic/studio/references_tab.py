@@ -13,7 +13,7 @@ from mosaic.studio.cards import Card, add, renamed, toggled
 from mosaic.studio.layout import Parts
 from mosaic.studio.library import Library
 from mosaic.studio.limits import check_count
-from mosaic.studio.pieces import note, strip, thumb
+from mosaic.studio.pieces import lacking, note, strip, thumb
 from mosaic.studio.shelf import Shelf
 from mosaic.studio.toys import PROMPT, toy_cards
 
@@ -68,9 +68,9 @@ class References:
         return [self.menu(), *page(have, prompt, note(f"“{have[k].name}” {told}.", "status"))]
 
     def menu(self) -> Any:
-        """The library's choices."""
+        """The library's choices; no menu without any."""
         kept = [(one.name, one.subject or "") for one in self.library.subjects()]
-        return gr.Dropdown(choices=kept, value=None)
+        return gr.Dropdown(choices=kept, value=None, visible=bool(kept))
 
     def removed(self, k: int, cards: list[Card], prompt: str, *names: str) -> Updates:
         """The cards without one."""
@@ -92,18 +92,20 @@ def named(cards: list[Card], prompt: str, *names: str) -> Updates:
     """
     have = renamed(cards, names)
     thumbs = [thumb(have, k) if k < len(have) else gr.skip() for k in range(MOST_REFERENCES)]
-    return [strip(prompt, [card.name for card in have]), *thumbs]
+    names_now = [card.name for card in have]
+    return [strip(prompt, names_now), lacking(prompt, names_now), *thumbs]
 
 
-PAGE = 5 * MOST_REFERENCES + 4
+PAGE = 5 * MOST_REFERENCES + 5
 
 
 def page(cards: Sequence[Card], prompt: str, told: str = "") -> Updates:
-    """Everything that shows the cards: state, strip, note, button, then five values a card."""
-    cards = list(cards)
+    """All that shows the cards: state, strip, what it lacks, note, button, then five values a card."""
+    cards, names = list(cards), [card.name for card in cards]
     updates: Updates = [
         cards,
-        strip(prompt, [card.name for card in cards]),
+        strip(prompt, names),
+        lacking(prompt, names),
         told,
         gr.Button(visible=bool(cards)),
     ]
@@ -118,8 +120,8 @@ def page(cards: Sequence[Card], prompt: str, told: str = "") -> Updates:
 
 def shown_in(parts: Parts) -> list[Any]:
     """What `page` fills, in its order."""
-    references = parts.references
-    return [parts.cards, parts.settings.strip, references.told, references.clear, *references.shown]
+    refs, settings = parts.references, parts.settings
+    return [parts.cards, settings.strip, settings.lacks, refs.told, refs.clear, *refs.shown]
 
 
 def wire(parts: Parts, answers: References) -> None:
@@ -137,7 +139,7 @@ def wire(parts: Parts, answers: References) -> None:
         [prompt.change, *(card.name.change for card in refs.cards)],
         named,
         now,
-        [parts.settings.strip, *(card.thumb for card in refs.cards)],
+        [parts.settings.strip, parts.settings.lacks, *(card.thumb for card in refs.cards)],
         trigger_mode="always_last",
         **quiet,
     )

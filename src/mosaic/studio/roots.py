@@ -6,7 +6,7 @@ address too, and so may a page in another tab. Links are followed first, so one 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -68,7 +68,7 @@ class Roots:
                 return place.resolve()
         if not self.data:
             raise ValueError("The Studio was started without data: start it with mosaic studio --data DIR.")
-        named = ", ".join(str(root) for root in self.data)
+        named = ", ".join(str(root.expanduser().resolve()) for root in self.data)
         raise ValueError(f'There is no "{text}" in what may be opened ({named}): give it with --data DIR.')
 
     def places(self, *patterns: str) -> list[Path]:
@@ -81,6 +81,18 @@ class Roots:
                 if len(found) == MOST:
                     break
         return list(found)
+
+    def named(self, places: Sequence[str]) -> list[tuple[str, str]]:
+        """(short name, place) of each, to choose from; the whole place where two would have one name."""
+        short = [self._short(Path(place)) for place in places]
+        return [
+            (name if short.count(name) == 1 else place, place)
+            for name, place in zip(short, places, strict=True)
+        ]
+
+    def _short(self, place: Path) -> str:
+        root = next((root for root in self.open if place.is_relative_to(root)), None)
+        return str(place) if root is None else str(Path(root.name) / place.relative_to(root))
 
 
 def _exists(path: Path) -> bool:

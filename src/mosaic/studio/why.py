@@ -239,7 +239,7 @@ def tell_look(why: Why, reference: int, look: Look) -> str:
     even = look.share * why.target.size
     return (
         f"This place of “{why.names[reference]}” looks most at the point {across} % from the left and "
-        f"{down} % from the top: {100 * look.share:.1f} % of its look, {even:.1f} times an even share."
+        f"{down} % from the top: {100 * look.share:.1f} % of its attention, {even:.1f} times an even share."
     )
 
 

@@ -12,17 +12,17 @@ from mosaic.studio.data import desk as steps
 from mosaic.studio.data import views
 from mosaic.studio.data.desk import Desk
 from mosaic.studio.data.marking import precision
+from mosaic.studio.data.opening import if_open
 from mosaic.studio.telling import told
 
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 KEYS = {"right": "R", "wrong": "W", "unsure": "U"}
 ABOUT = (
-    '<p class="ms-faint">One point at a time, drawn at random; how sure the matcher was is not told. '
+    '<p class="ms-faint">One point at a time, drawn at random, without what the matcher thought of it. '
     "Keys: " + ", ".join(f'<span class="ms-key">{key}</span> {value}' for value, key in KEYS.items()) + ", "
-    '<span class="ms-key">Z</span> takes the last one back. Two reviewers with the same seed see the same '
-    "points.</p>"
+    '<span class="ms-key">Z</span> takes the last one back.</p>'
 )
-DONE = '<p class="ms-none">Every point that could be asked is marked.</p>'
+DONE = '<p class="ms-none">Every point is marked that can be asked: 64 a sample at most.</p>'
 KEYS_JS = """
 const marks = {r: 'right', w: 'wrong', u: 'unsure', z: 'back'};
 const listen = event => {
@@ -41,16 +41,16 @@ document.addEventListener('keydown', listen);
 def check(desk: gr.State) -> Callable[[Any], None]:
     """The controls; what is answered fills them after an event that opened a dataset."""
     gr.HTML(ABOUT, apply_default_css=False, elem_classes="ms")
-    with gr.Row():
-        with gr.Column(scale=5, min_width=320):
-            panel = gr.HTML(
-                "", js_on_load=KEYS_JS, apply_default_css=False, elem_classes="ms", elem_id="check-panel"
-            )
-        with gr.Column(scale=2, min_width=250, elem_id="check-buttons"):
-            buttons = {value: gr.Button(f"{value.capitalize()} ({key})") for value, key in KEYS.items()}
-            back = gr.Button("Take back (Z)", size="sm")
-            bar = gr.HTML("", apply_default_css=False, elem_classes="ms", elem_id="check-precision")
-            seed = gr.Number(0, label="Seed of the draw", precision=0, minimum=0)
+    panel = gr.HTML("", js_on_load=KEYS_JS, apply_default_css=False, elem_classes="ms", elem_id="check-panel")
+    with gr.Row(elem_id="check-buttons"):
+        buttons = {
+            value: gr.Button(f"{value.capitalize()} ({key})", size="md", min_width=110)
+            for value, key in KEYS.items()
+        }
+        back = gr.Button("Take back (Z)", size="md", min_width=110)
+    with gr.Row(elem_classes="ms-bar"):
+        bar = gr.HTML("", apply_default_css=False, elem_classes="ms", elem_id="check-precision")
+        seed = gr.Number(0, label="Seed of the draw", precision=0, minimum=0, scale=0, min_width=160)
     asked = gr.State("")
     outputs = [panel, bar, asked]
 
@@ -69,7 +69,7 @@ def check(desk: gr.State) -> Callable[[Any], None]:
         return now, *_shown(now)
 
     seed.change(draw, [desk, seed], [desk, *outputs], **QUIET)
-    return lambda event: event.then(told(_shown), desk, outputs, **QUIET)
+    return lambda event: event.then(if_open(_shown, len(outputs)), desk, outputs, **QUIET)
 
 
 def _button(value: str) -> Callable[[Desk, str], Any]:

@@ -13,9 +13,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from mosaic.sample import Sample
-from mosaic.studio.data.dataset import Dataset, Entry, Look, Page
-from mosaic.studio.data.edits import Edit, Review, Thing, read_edits, review_file, reviewers, write_edit
+from mosaic.studio.data.dataset import POINTS, Dataset, Look, Page
+from mosaic.studio.data.edits import Edit, Review, read_edits, review_file, reviewers, write_edit
 from mosaic.studio.data.filters import Filter, score_names
+from mosaic.studio.data.listing import LISTING, Entry, Stamp
 from mosaic.studio.data.marking import Question, Table, points_of, questions
 from mosaic.studio.data.views import Thumbs, thumbs_of
 from mosaic.studio.roots import Roots
@@ -66,8 +67,9 @@ def _review(file: Path, stamp: tuple[int, int]) -> Review:
 
 
 def offered(roots: Roots) -> list[str]:
-    """Datasets to choose from, as a person may type them."""
-    return [str(place) for place in roots.places("*.tar", "*.parquet") if not _is_scores(place)]
+    """Datasets to choose from: folders."""
+    places = roots.places("*.tar", "*.parquet", LISTING)
+    return [str(place) for place in places if not _is_scores(place)]
 
 
 def _is_scores(place: Path) -> bool:
@@ -89,7 +91,8 @@ def open_dataset(desk: Desk, typed: str, reviewer: str) -> Desk:
 def page(desk: Desk) -> Page:
     """The samples of the page, and whether there are more."""
     review = desk.review
-    return desk.dataset.page(lambda entry: desk.filter.holds(entry, review), desk.start, PAGE)
+    wanted = None if desk.filter == Filter() else lambda entry: desk.filter.holds(entry, review)
+    return desk.dataset.page(wanted, desk.start, PAGE)
 
 
 def turned(desk: Desk, pages: int) -> Desk:
@@ -99,9 +102,32 @@ def turned(desk: Desk, pages: int) -> Desk:
     return moved if not start or page(moved).entries else desk
 
 
+def at_page(desk: Desk, number: int) -> Desk:
+    """At that page, 1 the first; at the last if there are fewer, where it is known how many there are."""
+    start, now = max(0, number - 1) * PAGE, page(desk)
+    if now.total is not None:
+        start = min(start, max(0, now.total - 1) // PAGE * PAGE)
+    return turned(replace(desk, start=0), start // PAGE)
+
+
+def stepped(desk: Desk, by: int) -> Desk:
+    """With the next sample chosen (by = 1) or the one before (by = −1), on the next page if need be."""
+    found = [entry.address for entry in page(desk).entries]
+    if desk.selected not in found:
+        return replace(desk, selected=found[0]) if found else desk
+    place = found.index(desk.selected) + by
+    if 0 <= place < len(found):
+        return replace(desk, selected=found[place])
+    moved = turned(desk, by)
+    if moved.start == desk.start:  # the first or the last of all
+        return desk
+    found = [entry.address for entry in page(moved).entries]
+    return replace(moved, selected=found[0 if by > 0 else -1])
+
+
 def filtered(desk: Desk, chosen: Filter) -> Desk:
-    """Another filter, from its first page."""
-    return replace(desk, filter=chosen, start=0)
+    """Another filter, from its first page; the same one leaves the page as it is."""
+    return desk if chosen == desk.filter else replace(desk, filter=chosen, start=0)
 
 
 def place_in(found: Page) -> str:
@@ -114,13 +140,11 @@ def place_in(found: Page) -> str:
 
 def thumbs(desk: Desk, entry: Entry) -> Thumbs:
     """Small pictures of a sample, kept for the next time."""
-    part = desk.dataset.parts[entry.part]
-    changed = part.tar.stat().st_mtime_ns if part.tar is not None else 0
-    return _thumbs(desk.dataset, entry.address, changed)
+    return _thumbs(desk.dataset, entry.address, desk.dataset.parts[entry.part].stamp)
 
 
 @lru_cache(maxsize=600)
-def _thumbs(dataset: Dataset, address: str, changed: int) -> Thumbs:
+def _thumbs(dataset: Dataset, address: str, stamp: Stamp) -> Thumbs:
     return thumbs_of(dataset, dataset.entry(address))
 
 
@@ -184,53 +208,22 @@ def chosen(desk: Desk) -> Chosen:
 
 def look_at(desk: Desk, address: str) -> Look:
     """What there is to see of a sample; the last few are kept."""
-    return _look(desk.dataset, address, desk.dataset.path.stat().st_mtime_ns)
+    return _look(desk.dataset, address, desk.dataset.stamp(address))
 
 
 @lru_cache(maxsize=16)
-def _look(dataset: Dataset, address: str, changed: int) -> Look:
+def _look(dataset: Dataset, address: str, stamp: Stamp) -> Look:
     return dataset.look(dataset.entry(address))
 
 
 def decide(desk: Desk, value: str | None) -> Edit:
     """Keep or drop the chosen sample; None: undecided again."""
     entry = chosen(desk).entry
-    return _write(desk, Edit(sample=entry.address, thing="decision", value=value, was=entry.verdict))
+    return write(desk, Edit(sample=entry.address, thing="decision", value=value, was=entry.verdict))
 
 
-def mend(desk: Desk, caption: str, detailed_caption: str, nouns: str) -> list[Edit]:
-    """Captions, and nouns one a line in the order of the subjects; only what changed is written.
-
-    ValueError for an empty caption, or for more or fewer nouns than subjects.
-    """
-    one = chosen(desk)
-    lines = [line.strip() for line in nouns.splitlines() if line.strip()]
-    if len(lines) != len(one.nouns):
-        raise ValueError(f"The sample has {len(one.nouns)} subjects: give as many nouns, one a line.")
-    if not caption.strip():
-        raise ValueError("A caption cannot be empty: drop the sample, or say what is to be seen.")
-    said: list[tuple[Thing, str, str, str, str]] = [  # thing, which, new, now, the dataset's
-        ("caption", "", caption.strip(), one.caption, one.entry.caption),
-    ]
-    if detailed_caption.strip():
-        now, own = one.detailed_caption, one.entry.detailed_caption
-        said.append(("detailed_caption", "", detailed_caption.strip(), now, own))
-    subjects = one.look.sample.subjects if one.look.sample is not None else ()
-    for (id, now), subject, new in zip(one.nouns, subjects, lines, strict=True):
-        said.append(("noun", id, new, now, subject.name))
-    return [
-        _write(
-            desk,
-            Edit(
-                sample=one.entry.address, thing=thing, which=which, value=None if new == own else new, was=own
-            ),
-        )
-        for thing, which, new, now, own in said
-        if new != now
-    ]
-
-
-def _write(desk: Desk, edit: Edit) -> Edit:
+def write(desk: Desk, edit: Edit) -> Edit:
+    """Into the reviewer's file, at once."""
     return write_edit(desk.dataset.review_file(desk.reviewer), edit)
 
 
@@ -258,29 +251,28 @@ def _asked(dataset: Dataset, seed: int) -> Iterator[Question]:
 
 
 def _tables(dataset: Dataset) -> Callable[[str], Table]:
-    changed = dataset.path.stat().st_mtime_ns
-    return lambda address: _table(dataset, address, changed)
+    return lambda address: _table(dataset, address, dataset.stamp(address))
 
 
 @lru_cache(maxsize=20_000)
-def _table(dataset: Dataset, address: str, changed: int) -> Table:
+def _table(dataset: Dataset, address: str, stamp: Stamp) -> Table:
     """A sample's points; none where they are damaged, which looking at the sample tells."""
     try:
         entry = dataset.entry(address)
-        return points_of({"points.npy": dataset.file(entry, "points.npy")})
+        return points_of({POINTS: dataset.file(entry, POINTS)})
     except (OSError, ValueError):
         return points_of({})
 
 
 def mark(desk: Desk, asked: Question, value: str | None) -> Edit:
     """right, wrong or unsure; None takes a mark back."""
-    return _write(desk, asked.edit(value))
+    return write(desk, asked.edit(value))
 
 
 def take_back(desk: Desk) -> Edit | None:
     """The last mark is taken back; None if there is none."""
     marks = [edit for edit in desk.review.edits.values() if edit.thing == "point"]
-    return _write(desk, marks[-1].model_copy(update={"value": None})) if marks else None
+    return write(desk, marks[-1].model_copy(update={"value": None})) if marks else None
 
 
 def names(desk: Desk) -> list[str]:

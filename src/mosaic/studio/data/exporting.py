@@ -9,8 +9,12 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
+import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +23,17 @@ import numpy as np
 from mosaic.curation.assembling import assembled
 from mosaic.curation.folder import WholeTar, write_table, write_whole
 from mosaic.curation.tables import TableRow, table_of
-from mosaic.data.shards import decode_sample
+from mosaic.data.shards import decode_sample, outline_sample
 from mosaic.pictures.png import file_hash
-from mosaic.studio.data.dataset import UNJUDGED, Dataset, Entry
+from mosaic.studio.data.dataset import Dataset
 from mosaic.studio.data.edits import Edit, Review
+from mosaic.studio.data.listing import UNJUDGED, Entry
 from mosaic.studio.data.marking import place_of, points_of
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 STAGE = "review"
 NAMED = 20  # problems that are told one by one
+_lock, _under_way = threading.Lock(), set[Path]()
 
 
 @dataclass(slots=True)
@@ -53,48 +59,73 @@ def export(
     reviewer: str = "",
     advance: Callable[[int], None] = lambda count: None,
 ) -> tuple[Path, Exported]:
-    """Write exports/NAME in the Studio's folder: shards, tables, checksums, the edits, and review.json last.
+    """Write exports/NAME in the Studio's folder: shards, tables, checksums, the edits, and review.json.
 
-    advance: told how many samples are done, part by part. ValueError if NAME is no plain name, or is taken.
+    It is there whole or not at all. advance: told how many samples are done, part by part. ValueError if NAME
+    is no plain name, or is taken, or if no sample is left.
     """
     folder = new_folder(dataset.roots.exports, name)
-    done, sums = Exported(), {}
-    for part in dataset.parts:
-        for path in _write_part(dataset, review, part, folder, done):
-            sums[path.name] = file_hash(path)
-        advance(len(dataset.listed(part).entries))
-    lines = "".join(f"{sum_}  {file}\n" for file, sum_ in sorted(sums.items()))
-    write_whole(folder / "SHA256SUMS", lines.encode())
-    edits = "".join(f"{edit.line()}\n" for edit in review.edits.values())
-    write_whole(folder / "edits.jsonl", edits.encode())
-    told = {
-        "dataset": dataset.path.name,
-        "reviewer": reviewer,
-        "samples": done.samples,
-        "dropped": done.dropped,
-        "kept": done.kept,
-        "mended": done.mended,
-        "points_removed": done.points_removed,
-        "problems": done.problems,
-    }
-    write_whole(folder / "review.json", json.dumps(told, indent=2, ensure_ascii=False).encode() + b"\n")
+    with _alone(folder):
+        made = folder.with_name(f".{name}.partial")  # hidden: an export is there once it is whole
+        shutil.rmtree(made, ignore_errors=True)  # of one that was killed
+        try:
+            done = _write(dataset, review, made, reviewer, advance)
+            made.rename(folder)
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
     return folder, done
 
 
 def new_folder(exports: Path, name: str) -> Path:
-    """An empty folder of that name. ValueError if the name is none, or was used."""
+    """The folder of an export that is not there yet. ValueError if the name is none, or was used."""
     if not NAME.fullmatch(name):
         raise ValueError(
             f'"{name}" cannot name an export: use letters, digits, dots, - and _, a letter or digit first.'
         )
     folder = exports / name
-    if folder.is_symlink() or (folder.exists() and (folder / "review.json").exists()):
+    if folder.is_symlink() or folder.exists():
         raise ValueError(f"There is an export {name} already: choose another name, or remove {folder}.")
-    folder.mkdir(parents=True, exist_ok=True)
-    for left in folder.iterdir():  # of an export that was interrupted
-        if left.is_file():
-            left.unlink()
     return folder
+
+
+def free_name(exports: Path, name: str) -> str:
+    """The name, or with the first number from 2 on that makes it new."""
+    names = chain([name], (f"{name}-{number}" for number in count(2)))
+    return next(one for one in names if not (exports / one).exists())
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """ValueError if another window writes an export of that name."""
+    with _lock:
+        if folder in _under_way:
+            raise ValueError(
+                f"An export {folder.name} is being written: wait for it, or choose another name."
+            )
+        _under_way.add(folder)
+    try:
+        yield
+    finally:
+        _under_way.discard(folder)
+
+
+def _write(
+    dataset: Dataset, review: Review, folder: Path, reviewer: str, advance: Callable[[int], None]
+) -> Exported:
+    done, sums = Exported(), dict[str, str]()
+    for part in dataset.parts:
+        for path in _write_part(dataset, review, part, folder, done):
+            sums[path.name] = file_hash(path)
+        advance(len(dataset.listed(part).entries))
+    if not done.samples:
+        raise ValueError("Nothing is left to export: every sample is dropped, rejected or not whole.")
+    lines = "".join(f"{sum_}  {file}\n" for file, sum_ in sorted(sums.items()))
+    write_whole(folder / "SHA256SUMS", lines.encode())
+    edits = "".join(f"{edit.line()}\n" for edit in review.edits.values())
+    write_whole(folder / "edits.jsonl", edits.encode())
+    told = {"dataset": dataset.path.name, "reviewer": reviewer, **asdict(done)}
+    write_whole(folder / "review.json", json.dumps(told, indent=2, ensure_ascii=False).encode() + b"\n")
+    return done
 
 
 def _write_part(dataset: Dataset, review: Review, part: str, folder: Path, done: Exported) -> list[Path]:
@@ -143,6 +174,7 @@ def _files(dataset: Dataset, entry: Entry, review: Review, done: Exported) -> Fi
         files = assembled(dataset.work(entry), files)[0]
     if not files:
         raise ValueError("its files are not there.")
+    outline_sample({"__key__": entry.key, **files})
     if entry.address not in review.samples:
         return files
     edited, removed, problems = apply(files, review, entry.address)

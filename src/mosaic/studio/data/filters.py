@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 from typing import Literal
 
 from mosaic.curation.verdicts import Bounds
-from mosaic.studio.data.dataset import Entry
 from mosaic.studio.data.edits import Review
+from mosaic.studio.data.listing import Entry
 
 Reviewed = Literal["any", "not decided", "kept", "dropped", "mended"]
 REVIEWED: tuple[Reviewed, ...] = ("any", "not decided", "kept", "dropped", "mended")

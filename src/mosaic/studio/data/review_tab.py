@@ -10,7 +10,8 @@ import gradio as gr
 
 from mosaic.studio.data import desk as steps
 from mosaic.studio.data.desk import Desk
-from mosaic.studio.data.exporting import Exported, export
+from mosaic.studio.data.exporting import Exported, export, free_name
+from mosaic.studio.data.opening import if_open
 from mosaic.studio.data.review_views import compared
 from mosaic.studio.telling import told
 
@@ -50,11 +51,11 @@ def compare_and_export(desk: gr.State) -> Callable[[Any], None]:
         called: str,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> str:
-        counts = {"done": 0}
+        counts, total = {"done": 0}, now.dataset.page(None, 0, 0).total
 
         def advance(samples: int) -> None:
             counts["done"] += samples
-            progress((counts["done"], None), desc="samples written", unit="samples")
+            progress((counts["done"], total), desc="samples done", unit="samples")
 
         review = now.review_of(reviewer or "")
         folder, done = export(now.dataset, review, called.strip(), reviewer=reviewer or "", advance=advance)
@@ -62,25 +63,36 @@ def compare_and_export(desk: gr.State) -> Callable[[Any], None]:
 
     write.click(export_, [desk, whose, name], written, api_visibility="private")
 
-    @told
     def fill(now: Desk) -> Any:
         people = steps.names(now)
         other = next((one for one in people if one != now.reviewer), now.reviewer)
-        called = f"{now.dataset.path.stem}-reviewed"
+        called = free_name(now.roots.exports, f"{now.dataset.path.stem}-reviewed")
         return (
             gr.update(choices=people, value=now.reviewer),
             gr.update(choices=people, value=other),
             gr.update(choices=people, value=now.reviewer),
             called,
+            "",
+            "",
         )
 
-    return lambda event: event.then(fill, desk, [first, second, whose, name], **QUIET)
+    filled = [first, second, whose, name, outcome, written]
+    return lambda event: event.then(if_open(fill, len(filled)), desk, filled, **QUIET)
 
 
 def _told(folder: str, done: Exported) -> str:
     problems = "".join(f'<p class="ms-problem">{escape(one)}</p>' for one in done.problems)
+    counts = (
+        ("samples", done.samples),
+        ("dropped", done.dropped),
+        ("kept against their verdict", done.kept),
+        ("mended", done.mended),
+        ("points removed", done.points_removed),
+    )
+    told_ = "".join(f"<span>{name} <b>{count:,}</b></span>" for name, count in counts)
+    train = f"mosaic train RECIPE.toml --set data.source=shards --set data.path={folder} --output DIR"
     return (
-        f'<div role="status"><p><b>{done.samples:,}</b> samples written to <code>{escape(folder)}</code>: '
-        f"{done.dropped} dropped, {done.kept} kept against their verdict, {done.mended} mended, "
-        f"{done.points_removed} points removed.</p>{problems}</div>"
+        f'<div role="status"><p>Written to <code>{escape(folder)}</code>.</p>'
+        f'<div class="ms-status">{told_}</div>{problems}'
+        f'<p class="ms-faint">Train on it: <code>{escape(train)}</code>.</p></div>'
     )

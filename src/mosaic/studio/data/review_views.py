@@ -14,7 +14,9 @@ TITLES = {"decision": "Keep or drop", "point": "Points right or wrong"}
 def compared(first: str, one: Review, second: str, other: Review) -> str:
     """Agreement, kappa, each one's precision, where they differ. ValueError for one reviewer twice."""
     if first == second:
-        raise ValueError("Choose two different reviewers: their files lie beside the dataset.")
+        raise ValueError(
+            "Choose two different reviewers: another opens the dataset under their own name, and marks."
+        )
     rows = "".join(_row(TITLES[thing], found) for thing, found in agreements(one, other).items())
     shares = "".join(
         f'<tr><th scope="row">{escape(name)}</th><td class="ms-number">{_precision(review)}</td></tr>'

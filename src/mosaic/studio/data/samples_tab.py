@@ -10,30 +10,20 @@ from typing import Any
 import gradio as gr
 
 from mosaic.studio.data import desk as steps
-from mosaic.studio.data import views
+from mosaic.studio.data import mending, views
 from mosaic.studio.data.desk import Desk
 from mosaic.studio.data.filters import REVIEWED, Filter, range_of
+from mosaic.studio.data.mending import Words
+from mosaic.studio.pieces import asset
 from mosaic.studio.telling import told
 
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-CARDS_JS = """
-element.addEventListener('click', event => {
-  const card = event.target.closest('[data-sample]');
-  if (!card) return;
-  trigger('choose', {sample: card.dataset.sample});
-  if (innerWidth < 760) document.getElementById('data-head')?.scrollIntoView({block: 'start'});
-});
-element.addEventListener('keydown', event => {
-  const card = event.target.closest('[data-sample]'), value = {k: 'keep', d: 'drop', u: ''}[event.key];
-  if (!card || value === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
-  event.preventDefault();
-  trigger('decide', {sample: card.dataset.sample, value});
-});
-watch('value', () => {
-  const pressed = element.querySelector('[aria-pressed=true]');
-  if (pressed && document.activeElement === document.body) pressed.focus({preventScroll: true});
-});
-"""
+CHOOSE = (
+    '<p class="ms-none">Choose a sample to look at it. Keys: <span class="ms-key">←</span> '
+    '<span class="ms-key">→</span> the sample before and after, <span class="ms-key">K</span> keep, '
+    '<span class="ms-key">D</span> drop, <span class="ms-key">U</span> undecided, '
+    '<span class="ms-key">L</span> larger.</p>'
+)
 
 
 @dataclass(slots=True)
@@ -58,50 +48,72 @@ class Samples:
     def __init__(self, desk: gr.State) -> None:
         self.desk = desk
         self.filters = _filters()
-        with gr.Row(elem_classes="ms-split"):
-            with gr.Column(scale=3, min_width=340):
+        with gr.Row(elem_classes="ms-split", elem_id="data-split"):
+            with gr.Column(scale=3, min_width=340, elem_classes="ms-list"):
                 self.cards = gr.HTML(
-                    "", js_on_load=CARDS_JS, apply_default_css=False, elem_classes="ms", elem_id="data-cards"
+                    "",
+                    js_on_load=asset("cards.js"),
+                    apply_default_css=False,
+                    elem_classes="ms",
+                    elem_id="data-cards",
                 )
-                with gr.Row():
+                with gr.Row(elem_classes="ms-pages"):
                     self.back = gr.Button("Earlier", size="sm", min_width=90)
-                    self.place = gr.HTML("", apply_default_css=False, elem_classes="ms")
+                    self.place = gr.HTML("", apply_default_css=False, elem_classes="ms", elem_id="data-place")
                     self.on = gr.Button("Later", size="sm", min_width=90)
-            with gr.Column(scale=2, min_width=340):
+                    self.go = gr.Number(
+                        1, label="Page", precision=0, minimum=1, min_width=90, elem_id="data-page"
+                    )
+            with gr.Column(scale=2, min_width=340, elem_classes="ms-detail"):
                 self._detail()
 
     def _detail(self) -> None:
         self.head = gr.HTML(
-            '<p class="ms-none">Choose a sample to look at it.</p>',
+            CHOOSE,
             apply_default_css=False,
             elem_classes="ms",
             elem_id="data-head",
         )
         with gr.Column(visible=False) as self.detail:
             self.picture = gr.HTML("", apply_default_css=False, elem_classes="ms", elem_id="data-picture")
-            with gr.Row():
-                self.lines = gr.Slider(0, 64, 12, step=1, label="Lines a reference", min_width=200, scale=3)
-                self.masks = gr.Checkbox(False, label="Masks", min_width=90, scale=1)
-            with gr.Row():
-                self.keep = gr.Button("Keep", min_width=80)
-                self.drop = gr.Button("Drop", min_width=80)
-                self.open = gr.Button("Undecided", min_width=110)
+            with gr.Row(elem_classes="ms-decide"):
+                self.keep = gr.Button("Keep (K)", size="md", min_width=80, elem_id="data-keep")
+                self.drop = gr.Button("Drop (D)", size="md", min_width=80)
+                self.open = gr.Button("Undecided (U)", size="md", min_width=120)
+            with gr.Row(equal_height=False):
+                self.lines = gr.Slider(
+                    0,
+                    64,
+                    12,
+                    step=1,
+                    label="Lines a reference",
+                    min_width=230,
+                    scale=3,
+                    elem_id="data-lines",
+                )
+                self.masks = gr.Checkbox(False, label="Masks", min_width=80, scale=1)
+                large = gr.Button("Larger (L)", size="sm", min_width=90, scale=1, elem_id="data-large")
+            large.click(None, js=LARGE)
+            self.seen = gr.State(None)
             self.caption = gr.Textbox(
                 label="Caption", info="Nouns and places", lines=2, max_length=4000, elem_id="data-caption"
             )
             self.looks = gr.Textbox(label="Detailed caption", info="Looks too", lines=3, max_length=4000)
             self.nouns = gr.Textbox(label="Nouns", info="One a line, in the order of the subjects", lines=2)
-            self.save = gr.Button("Save what was mended", variant="primary")
+            with gr.Row():
+                self.save = gr.Button("Save what was mended", variant="primary", scale=3, min_width=200)
+                self.restore = gr.Button("As it was", scale=1, min_width=110)
             with gr.Accordion("Scores", open=False):
                 self.scores = gr.HTML("", apply_default_css=False, elem_classes="ms")
 
     @property
     def listing(self) -> list[Any]:
-        return [self.cards, self.place, self.back, self.on]
+        return [self.cards, self.place, self.back, self.on, self.go]
 
     @property
     def shown(self) -> list[Any]:
-        return [self.head, self.detail, self.picture, self.caption, self.looks, self.nouns, self.scores]
+        words = [self.caption, self.looks, self.nouns, self.seen]
+        return [self.head, self.detail, self.picture, *words, self.scores]
 
     @property
     def fresh_outputs(self) -> list[Any]:
@@ -139,30 +151,21 @@ class Samples:
             button.click(_turn(pages), desk, [desk, *self.listing], js=TO_TOP, **QUIET)
 
         @told
-        def choose(now: Desk, lines: float, masks: bool, event: gr.EventData) -> Any:
-            now = replace(now, selected=str(event.sample))
-            return now, *listed(now), *detailed(now, int(lines), masks)
+        def at_page(now: Desk, number: float | None) -> Any:
+            now = steps.at_page(now, int(number or 1))
+            return now, *listed(now)
+
+        self.go.submit(at_page, [desk, self.go], [desk, *self.listing], js=TO_TOP, **QUIET)
 
         everything = [desk, *self.listing, *self.shown]
-        self.cards.choose(choose, [desk, *view], everything, **QUIET)
-
-        @told
-        def decide(now: Desk, lines: float, masks: bool, event: gr.EventData) -> Any:
-            now = replace(now, selected=str(event.sample))
-            steps.decide(now, str(event.value) or None)
-            return now, *listed(now), *detailed(now, int(lines), masks)
-
-        self.cards.decide(decide, [desk, *view], everything, **QUIET)
+        page = [desk, *view, self.caption, self.looks, self.nouns, self.seen]
+        self.cards.choose(_chosen, page, everything, **QUIET)
+        self.cards.decide(_decided, page, everything, **QUIET)
+        self.cards.step(_stepped, page, everything, **QUIET)
         for button, value in ((self.keep, "keep"), (self.drop, "drop"), (self.open, None)):
-            button.click(_decision(value), [desk, *view], everything, **QUIET)
-
-        @told
-        def mend(now: Desk, caption: str, looks: str, nouns: str, lines: float, masks: bool) -> Any:
-            edits = steps.mend(now, caption, looks, nouns)
-            gr.Info(f"{len(edits)} edits written." if edits else "Nothing was changed.", duration=3)
-            return now, *listed(now), *detailed(now, int(lines), masks)
-
-        self.save.click(mend, [desk, self.caption, self.looks, self.nouns, *view], everything, **QUIET)
+            button.click(_decision(value), page, everything, **QUIET)
+        self.save.click(_mended, page, everything, **QUIET)
+        self.restore.click(_restored, [desk, *view], everything, **QUIET)
         draw = told(lambda now, lines, masks: detailed(now, int(lines), masks)[2])
         gr.on([self.lines.release, self.masks.change], draw, [desk, *view], self.picture, **QUIET)
 
@@ -170,6 +173,56 @@ class Samples:
 TO_TOP = (
     "(...all) => { document.getElementById('data-cards')?.scrollIntoView({block: 'nearest'}); return all; }"
 )
+LARGE = "() => { document.getElementById('data-split').classList.toggle('ms-large'); }"
+
+
+def _shown(now: Desk, lines: float, masks: bool) -> Any:
+    return now, *listed(now), *detailed(now, int(lines), masks)
+
+
+def _saved(now: Desk, caption: str, looks: str, nouns: str, seen: Words | None) -> int:
+    """Write what was typed of the sample that is shown, before it gives way; how many edits."""
+    typed = Words.typed(caption, looks, nouns)
+    if seen is None or typed == seen.stripped():
+        return 0
+    edits = len(mending.mend(now, typed, seen))
+    gr.Info(f"Edits written: {edits}.", duration=3)
+    return edits
+
+
+@told
+def _chosen(event: gr.EventData, now: Desk, lines: float, masks: bool, *words: Any) -> Any:
+    if event.sample != now.selected:  # the same one again: as it is on disk
+        _saved(now, *words)
+    return _shown(replace(now, selected=str(event.sample)), lines, masks)
+
+
+@told
+def _decided(event: gr.EventData, now: Desk, lines: float, masks: bool, *words: Any) -> Any:
+    _saved(now, *words)
+    now = replace(now, selected=str(event.sample))
+    steps.decide(now, str(event.value) or None)
+    return _shown(now, lines, masks)
+
+
+@told
+def _stepped(event: gr.EventData, now: Desk, lines: float, masks: bool, *words: Any) -> Any:
+    _saved(now, *words)
+    return _shown(steps.stepped(now, 1 if int(event.by) > 0 else -1), lines, masks)
+
+
+@told
+def _mended(now: Desk, lines: float, masks: bool, *words: Any) -> Any:
+    if not _saved(now, *words):
+        gr.Info("Nothing was changed.", duration=3)
+    return _shown(now, lines, masks)
+
+
+@told
+def _restored(now: Desk, lines: float, masks: bool) -> Any:
+    if not mending.restore(now):
+        gr.Info("Nothing of this sample was mended.", duration=3)
+    return _shown(now, lines, masks)
 
 
 def _turn(pages: int) -> Callable[[Desk], Any]:
@@ -181,23 +234,24 @@ def _turn(pages: int) -> Callable[[Desk], Any]:
     return turn
 
 
-def _decision(value: str | None) -> Callable[[Desk, float, bool], Any]:
+def _decision(value: str | None) -> Callable[..., Any]:
     @told
-    def decide(now: Desk, lines: float, masks: bool) -> Any:
+    def decide(now: Desk, lines: float, masks: bool, *words: Any) -> Any:
+        _saved(now, *words)
         steps.decide(now, value)
-        return now, *listed(now), *detailed(now, int(lines), masks)
+        return _shown(now, lines, masks)
 
     return decide
 
 
 def _filters() -> Filters:
-    with gr.Row():
+    with gr.Row(elem_classes="ms-filters"):
         text = gr.Textbox(label="Search", placeholder="words, a key, a reason", scale=3, min_width=180)
         verdicts = gr.Dropdown([], label="Verdict", multiselect=True, scale=2, min_width=150)
         stages = gr.Dropdown([], label="Rejected by", multiselect=True, scale=2, min_width=150)
         subjects = gr.Dropdown([], label="Subjects", multiselect=True, scale=1, min_width=110)
         reviewed = gr.Dropdown(list(REVIEWED), value="any", label="Reviewed", scale=2, min_width=130)
-    with gr.Accordion("Scores", open=False):
+    with gr.Accordion("Filter by scores", open=False):
         ranges: list[Any] = []
         for n in (1, 2):
             with gr.Row():
@@ -223,14 +277,15 @@ def filter_of(text: str, verdicts: Any, stages: Any, subjects: Any, reviewed: An
 
 
 def listed(now: Desk) -> tuple[Any, ...]:
-    """Cards, place, and whether there is an earlier and a later page."""
+    """Cards, place, whether there is an earlier and a later page, and the number of this one."""
     found = steps.page(now)
     shown = [(entry, steps.thumbs(now, entry)) for entry in found.entries]
     return (
-        views.cards(shown, now.review, now.selected),
+        views.cards(shown, now.review, now.selected, now.filter != Filter()),
         f'<div class="ms-pager" role="status">{steps.place_in(found)}</div>',
         gr.update(interactive=found.start > 0),
         gr.update(interactive=found.more),
+        found.start // steps.PAGE + 1,
     )
 
 
@@ -238,12 +293,10 @@ def detailed(now: Desk, lines: int, masks: bool) -> tuple[Any, ...]:
     """The chosen sample in full."""
     if not now.selected:
         return (
-            '<p class="ms-none">Choose a sample to look at it.</p>',
+            CHOOSE,
             gr.update(visible=False),
-            "",
-            "",
-            "",
-            "",
+            *["", "", "", ""],
+            None,
             "",
         )
     one = steps.chosen(now)
@@ -261,5 +314,6 @@ def detailed(now: Desk, lines: int, masks: bool) -> tuple[Any, ...]:
         one.caption,
         one.detailed_caption,
         "\n".join(nouns),
+        Words.of(one),
         views.scores_of(one.entry),
     )

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from html import escape
 from typing import Any
 
 import gradio as gr
 
+from mosaic.errors import explain
 from mosaic.studio.data import desk as steps
 from mosaic.studio.data.check_tab import check
 from mosaic.studio.data.desk import Desk
+from mosaic.studio.data.opening import if_open
 from mosaic.studio.data.review_tab import compare_and_export
 from mosaic.studio.data.samples_tab import QUIET, Samples
 from mosaic.studio.pieces import asset
 from mosaic.studio.roots import Folders, roots_of
-from mosaic.studio.telling import told
+
+TOLD, MOST_TOLD = 3, 200  # problems that are seen at once, and unfolded
 
 
 def tab(options: Folders) -> None:
@@ -23,11 +28,12 @@ def tab(options: Folders) -> None:
     gr.HTML(f"<style>{asset('data.css')}</style>")
     desk = gr.State(Desk(roots=roots))
     with gr.Row(elem_classes="ms-bar"):
+        places = roots.named(steps.offered(roots))
         path = gr.Dropdown(
-            steps.offered(roots),
-            value=None,
+            places,
+            value=places[0][1] if len(places) == 1 else None,
             label="Dataset",
-            info="A folder of shards, or one shard, within what --data names",
+            info="A folder of shards or of pictures, or one shard, within what --data names",
             allow_custom_value=True,
             scale=5,
             elem_id="data-path",
@@ -52,10 +58,17 @@ def tab(options: Folders) -> None:
         with gr.Tab("Export", id="export"):
             refresh_export = compare_and_export(desk)
 
-    @told
+    path.focus(lambda: gr.update(choices=roots.named(steps.offered(roots))), None, path, **QUIET)
+
     def open_(now: Desk, typed: str | None, name: str) -> Any:
-        now = steps.open_dataset(now, typed or "", name)
-        return now, gr.update(visible=True), _about(now), *samples.fresh(now)
+        try:
+            now = steps.open_dataset(now, typed or "", name)
+            return now, gr.update(visible=True), _about(now), *samples.fresh(now)
+        except (ValueError, OSError) as error:
+            if (sentence := explain(error)) is None:
+                raise
+            closed = replace(now, path=None)
+            return closed, gr.update(visible=False), _problem(sentence), *[gr.skip()] * len(outputs[3:])
 
     outputs = [desk, parts, status, *samples.fresh_outputs]
     event = gr.on(
@@ -67,7 +80,7 @@ def tab(options: Folders) -> None:
         show_progress="minimal",
         show_progress_on=[status],
     )
-    event.then(told(_counted), desk, [status, *samples.choice_outputs], **QUIET)
+    event.then(if_open(_counted, 6), desk, [status, *samples.choice_outputs], **QUIET)
     refresh_check(event)
     refresh_export(event)
     samples.bind()
@@ -83,17 +96,30 @@ def _hint(data: tuple[Any, ...]) -> str:
 
 
 def _about(now: Desk) -> str:
-    parts = len(now.dataset.parts)
-    name = escape(now.dataset.path.name)
-    return f'<div class="ms-status" role="status"><b>{name}</b><span>shards <b>{parts:,}</b></span></div>'
+    parts = sum(part.pictures is None for part in now.dataset.parts.values())
+    shards = f"<span>shards <b>{parts:,}</b></span>" if parts else "<span>a folder of pictures</span>"
+    return f'<div class="ms-status" role="status"><b>{escape(now.dataset.path.name)}</b>{shards}</div>'
+
+
+def _problem(sentence: str) -> str:
+    return f'<p class="ms-problem" role="alert">{escape(sentence)}</p>'
+
+
+def _problems(sentences: Sequence[str]) -> str:
+    """The first few, and the others to be unfolded."""
+    first, others = sentences[:TOLD], sentences[TOLD:]
+    told = "".join(map(_problem, first))
+    if not others:
+        return told
+    more = "".join(map(_problem, others[:MOST_TOLD]))
+    return f'{told}<details class="ms-problems"><summary>and {len(others):,} more</summary>{more}</details>'
 
 
 def _counted(now: Desk) -> Any:
     """The status in full, and the filters' choices; every part is read for it."""
     found = steps.choices(now.dataset)
     counts = "".join(f"<span>{escape(name)} <b>{count:,}</b></span>" for name, count in found.counts)
-    problems = "".join(f'<p class="ms-problem">{escape(one)}</p>' for one in found.problems)
-    status = f"{_about(now)[:-6]}{counts}</div>{problems}"
+    status = f"{_about(now)[:-6]}{counts}</div>{_problems(found.problems)}"
     scores = ["", *found.scores]
     return (
         status,

@@ -16,7 +16,7 @@ from mosaic.curation.folder import Place, write_whole
 from mosaic.data.index import BLOCK
 from mosaic.data.shards import split_name
 
-VERSION = 1  # of a kept list
+VERSION = 2  # of a kept list
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,10 +28,18 @@ class Tar:
     detailed_caption: str = ""
     shown: tuple[tuple[str, str], ...] = ()  # (subject id, noun) of each reference
 
+    @property
+    def lacks(self) -> str:
+        """The first file that a whole sample has and this one has not; "" where none is missing."""
+        wanted = ["target.webp", "json", "points.npy"]
+        wanted += [f"target.mask{n}.png" for n in range(len({subject for subject, _ in self.shown}))]
+        wanted += [f"ref{k}.{end}" for k in range(len(self.shown)) for end in ("webp", "mask.png")]
+        return next((name for name in wanted if name not in self.files), "")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packed:
-    """The samples of a tar in its order; problem: why there may be more than could be read."""
+    """The samples of a tar in its order; problem: what it is, that there may be more."""
 
     samples: Mapping[str, Tar] = field(default_factory=dict)
     problem: str = ""
@@ -70,9 +78,9 @@ def scan(path: Path) -> Packed:
                 if key and member.isfile() and member.offset_data + member.size <= whole:
                     places.setdefault(key, {})[name] = Place(path, member.offset_data, member.size)
         if not _ended(path):
-            problem = "It is cut off; what lies before the cut is shown."
+            problem = "is cut off; what lies before the cut is shown."
     except (tarfile.TarError, OSError) as error:
-        problem = f"It is not a whole tar file: {error}."
+        problem = f"is no whole tar file ({error}); what lies before the damage is shown."
     with path.open("rb") as file:
         return Packed(samples={key: _texts(file, files) for key, files in places.items()}, problem=problem)
 

@@ -9,19 +9,19 @@ from html import escape
 import numpy as np
 from PIL import Image, ImageDraw
 
-from mosaic.curation.drawing import draw_sample
-from mosaic.data.shards import picture_of
 from mosaic.pictures.attention import COLORS, PAPER, enlarged
 from mosaic.sample import Mask, Picture, Sample
-from mosaic.studio.data.dataset import Dataset, Entry, Look
+from mosaic.studio.data.dataset import Dataset, Look
 from mosaic.studio.data.edits import Review
+from mosaic.studio.data.listing import Entry
 from mosaic.studio.data.marking import Precision, Question
+from mosaic.studio.data.sheet import sheet
 from mosaic.studio.pieces import uri
 
 CARD, STRIP = 320, 72  # pixels of a card's target and of its references
-WHOLE, LOUPE = 520, 200  # of a picture a point is in, and of the part around it
-AROUND = 0.09  # of a side, the loupe shows so much to each side of a point
-LARGEST = 2000  # of a drawn sample
+WHOLE, LOUPE = 520, 300  # of a picture a point is in, and of the part around it
+AROUND = 0.22  # of the subject's longer side, the loupe shows so much to each side of a point
+LARGEST = 1200  # of a target shown alone
 STRIPS = 4  # references on a card
 TINT, PALE = 0.42, 0.25  # a mask's colour over the picture; what is left of a reference outside its mask
 WORDS = {"keep": "kept", "drop": "dropped"}
@@ -36,21 +36,14 @@ class Thumbs:
 
 
 def thumbs_of(dataset: Dataset, entry: Entry) -> Thumbs:
-    """Empty where the files are gone or damaged."""
-    try:
-        files = dataset.files(entry)
-    except (OSError, ValueError):
-        return Thumbs()
-    names = [f"ref{k}.webp" for k in range(len(files)) if f"ref{k}.webp" in files]
-    return Thumbs(
-        target=_thumb(files.get("target.webp"), CARD),
-        references=tuple(_thumb(files[name], STRIP) for name in names[:STRIPS]),
-    )
+    """The target and the first references; without those that are missing or damaged."""
+    small = [_thumb(dataset, entry, f"ref{k}", STRIP) for k in range(STRIPS)]
+    return Thumbs(target=_thumb(dataset, entry, "target", CARD), references=tuple(filter(None, small)))
 
 
-def _thumb(content: bytes | None, side: int) -> str:
+def _thumb(dataset: Dataset, entry: Entry, name: str, side: int) -> str:
     try:
-        return "" if content is None else uri(Image.fromarray(picture_of(content)), side)
+        return uri(Image.fromarray(dataset.picture(entry, name)), side)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return ""
 
@@ -58,10 +51,11 @@ def _thumb(content: bytes | None, side: int) -> str:
 # ---------------------------------------------------------------- cards
 
 
-def cards(entries: Sequence[tuple[Entry, Thumbs]], review: Review, selected: str) -> str:
+def cards(entries: Sequence[tuple[Entry, Thumbs]], review: Review, selected: str, filtered: bool) -> str:
     """A button a sample, for the keyboard too."""
     if not entries:
-        return '<p class="ms-none">No sample fits. Loosen the filters.</p>'
+        told = "No sample fits. Loosen the filters." if filtered else "There is no sample in it."
+        return f'<p class="ms-none">{told}</p>'
     shown = "".join(_card(entry, thumbs, review, entry.address == selected) for entry, thumbs in entries)
     return f'<ul class="ms-cards" aria-label="samples">{shown}</ul>'
 
@@ -93,6 +87,8 @@ def chips(entry: Entry, review: Review) -> str:
     """The verdict, and what a reviewer made of it."""
     kind = escape(entry.verdict.replace(" ", "-"), quote=True)
     told = [f'<span class="ms-chip ms-{kind}">{escape(entry.verdict)}{_at(entry)}</span>']
+    if entry.lacks:
+        told.append('<span class="ms-chip ms-failed">not whole</span>')
     decision = review.decision(entry.address)
     if decision:
         told.append(f'<span class="ms-chip ms-{decision}">{WORDS[decision]}</span>')
@@ -113,6 +109,8 @@ def tinted(sample: Sample) -> Sample:
     firsts = [sample.subject_indices.tolist().index(n) for n in range(len(sample.subjects))]
     target = sample.target
     for first, mask in zip(firsts, sample.target_masks, strict=True):
+        if mask.all():  # it may be anywhere
+            continue
         target = _tint(target, mask, COLORS[first % len(COLORS)])
     references = [replace(one, image=_paled(one.image, one.mask)) for one in sample.references]
     return replace(sample, target=target, references=tuple(references))
@@ -139,18 +137,14 @@ def portrait(look: Look, caption: str, *, lines: int, masks: bool) -> str:
             for one, c in zip(look.sample.references, look.sample.correspondences, strict=True)
         )
         below = f"{_size(look.sample.target)} · points: {points or 'none'}"
-        return _figure(draw_sample(sample, lines), f"references and target: {caption}", below) + told
+        drawn = sheet(sample, lines, f"references and target: {caption}")
+        return f'<figure class="ms-sheet">{drawn}<figcaption>{escape(below)}</figcaption></figure>{told}'
     if look.target is not None:
-        target = enlarged(Image.fromarray(look.target), 400)
-        return _figure(target, f"target: {caption}", _size(look.target)) + told
+        target = uri(enlarged(Image.fromarray(look.target), 400), LARGEST)
+        alt = escape(f"target: {caption}", quote=True)
+        below = f"<figcaption>{_size(look.target)}</figcaption>"
+        return f'<figure class="ms-sheet"><img src="{target}" alt="{alt}">{below}</figure>{told}'
     return told
-
-
-def _figure(picture: Image.Image, alt: str, below: str) -> str:
-    return (
-        f'<figure class="ms-sheet"><img src="{uri(picture, LARGEST)}" alt="{escape(alt, quote=True)}">'
-        f"<figcaption>{escape(below)}</figcaption></figure>"
-    )
 
 
 def _size(picture: Picture) -> str:
@@ -166,7 +160,8 @@ def told_of(entry: Entry, review: Review) -> str:
         else ""
     )
     return (
-        f'<div class="ms-head"><code title="key">{escape(entry.address)}</code>'
+        f'<div class="ms-head" data-shown="{escape(entry.address, quote=True)}">'
+        f'<code title="key">{escape(entry.address)}</code>'
         f'<span class="ms-chips">{chips(entry, review)}</span></div>{why}{double}'
     )
 
@@ -200,9 +195,10 @@ def point_panel(sample: Sample, asked: Question) -> str:
     reference = sample.references[asked.reference]
     color = COLORS[asked.reference % len(COLORS)]
     noun = reference.subject.name
+    mask = sample.target_masks[sample.subject_indices[asked.reference]]
     sides = (
-        _side(reference.image, asked.start, color, f"reference: {noun}"),
-        _side(sample.target, asked.end, color, "target"),
+        _side(reference.image, reference.mask, asked.start, color, f"reference: {noun}"),
+        _side(sample.target, mask, asked.end, color, "target"),
     )
     return (
         f'<div class="ms-point" data-question="{escape(asked.id, quote=True)}">'
@@ -211,28 +207,34 @@ def point_panel(sample: Sample, asked: Question) -> str:
     )
 
 
-def _side(picture: Picture, at: tuple[float, float], color: str, told: str) -> str:
+def _side(picture: Picture, mask: Mask, at: tuple[float, float], color: str, told: str) -> str:
     image = Image.fromarray(picture)
     whole = enlarged(image, WHOLE)
     center = (at[0] * whole.width, at[1] * whole.height)
     spot(whole, center, 15, color)
     where = f"{told}, {round(100 * at[0])} % from the left, {round(100 * at[1])} % from the top"
-    corner = ' class="ms-left"' if at[0] > 0.5 else ""  # the loupe goes where the point is not
     return (
-        f'<figure{corner}><img src="{uri(whole, WHOLE)}" alt="{escape(where, quote=True)}">'
-        f'<img class="ms-loupe" src="{uri(loupe(image, at, color), LOUPE)}" alt="" >'
+        f'<figure><div><img src="{uri(whole, WHOLE)}" alt="{escape(where, quote=True)}">'
+        f'<img class="ms-loupe" src="{uri(loupe(image, at, color, reach_of(mask)), LOUPE)}" alt=""></div>'
         f"<figcaption>{escape(told)}</figcaption></figure>"
     )
 
 
-def loupe(image: Image.Image, at: tuple[float, float], color: str) -> Image.Image:
+def reach_of(mask: Mask) -> float:
+    """How many pixels a loupe shows to each side: as much of a subject in any picture, large or small."""
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    if mask.all() or not len(rows):  # it may be anywhere
+        return max(4.0, AROUND / 2 * max(mask.shape))
+    return max(4.0, AROUND * max(np.ptp(rows), np.ptp(columns)))
+
+
+def loupe(image: Image.Image, at: tuple[float, float], color: str, reach: float) -> Image.Image:
     """What lies around a point, enlarged; beyond the picture it is grey."""
-    reach = max(4.0, AROUND * max(image.size))
     x, y = at[0] * image.width, at[1] * image.height
     box = (x - reach, y - reach, x + reach, y + reach)
     resample = Image.Resampling.BICUBIC
     part = image.transform((LOUPE, LOUPE), Image.Transform.EXTENT, box, resample, fillcolor="#9aa0ab")
-    spot(part, (LOUPE / 2, LOUPE / 2), 13, color)
+    spot(part, (LOUPE / 2, LOUPE / 2), 15, color)
     return part
 
 

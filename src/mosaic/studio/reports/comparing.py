@@ -93,7 +93,7 @@ def _opened(folders: tuple[Path, ...], roots: Roots, stamps: tuple[object, ...])
 
 
 def read_report(folder: Path, roots: Roots) -> Report:
-    """ValueError if summary.json is missing or damaged; what else is missing is a problem that is told."""
+    """ValueError if there is no summary.json, or a damaged one; what else is missing is told."""
     facts, problems = _facts(folder, roots), []
     rows: list[Row] = []
     methods: list[Method] = []
@@ -112,6 +112,8 @@ def read_report(folder: Path, roots: Roots) -> Report:
 
 def _facts(folder: Path, roots: Roots) -> Mapping[str, Any]:
     path = _within(folder / "summary.json", roots)
+    if not path.is_file():
+        raise ValueError(f"{folder} holds no report: give an output folder of mosaic evaluate.")
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         benchmark_of(found), summary_of(found)
@@ -154,10 +156,14 @@ def together(reports: Sequence[Report]) -> Opened:
     _check_alike(reports)
     names = _names(reports)
     renamed = [_renamed(report, names[n]) for n, report in enumerate(reports)]
-    rows, notes = _shared([row for report in renamed for row in report.rows])
+    order = _order(reports, names)
+    rows, notes = _shared(
+        sorted((row for report in renamed for row in report.rows), key=lambda row: order.index(row.method))
+    )
     benchmark = _joined([benchmark_of(report.facts) for report in reports])
     shown = {one.column.title: one for report in reports for one in summary_of(report.facts).columns}
     methods = [method for report in renamed for method in report.methods]
+    methods.sort(key=lambda method: order.index(method.name))
     columns = [one for one in shown.values() if one.column.name != AVERAGE]
     controls = {method.name for method in methods if method.control}
     return Opened(
@@ -197,6 +203,12 @@ def _names(reports: Sequence[Report]) -> list[dict[str, str]]:
                 mine[name] = f"{name} ({folder})"
         found.append(mine)
     return found
+
+
+def _order(reports: Sequence[Report], names: Sequence[Mapping[str, str]]) -> list[str]:
+    """The names they go by, those of one method next to one another."""
+    every = dict.fromkeys(one["name"] for report in reports for one in report.facts["methods"])
+    return [mine[name] for name in every for mine in names if name in mine]
 
 
 def _scores(report: Report, method: str) -> frozenset[Row]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from mosaic.errors import explain
 from mosaic.studio.pieces import asset
 from mosaic.studio.reports import comparing as reports
 from mosaic.studio.reports import views
@@ -27,7 +28,7 @@ def tab(options: Folders) -> None:
     opened = gr.State([])
     with gr.Row(elem_classes="ms-bar"):
         paths = gr.Dropdown(
-            reports.offered(roots),
+            roots.named(reports.offered(roots)),
             value=[],
             multiselect=True,
             label="Reports",
@@ -49,9 +50,16 @@ def tab(options: Folders) -> None:
             grid = Grid(opened, roots)
     below = (differences, cases, grid)
 
-    @told
+    paths.focus(lambda: gr.update(choices=roots.named(reports.offered(roots))), None, paths, **QUIET)
+
     def open_(typed: list[str]) -> Any:
-        found = reports.open_reports(typed or [], roots)
+        try:
+            found = reports.open_reports(typed or [], roots)
+        except (ValueError, OSError) as error:
+            if (sentence := explain(error)) is None:
+                raise
+            problem = f'<p class="ms-problem" role="alert">{escape(sentence)}</p>'
+            return [], gr.update(visible=False), problem, *[gr.skip()] * len(outputs[3:])
         filled = [update for one in below for update in one.fresh(found)]
         return typed, gr.update(visible=True), _about(found), views.tables_of(found), *filled
 
