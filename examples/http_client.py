@@ -8,16 +8,19 @@ import shutil
 import sys
 from pathlib import Path
 
+import httpx
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
 
 def main() -> int:
     asked = arguments()
-    names, files = (
-        zip(*(text.split("=", 1) for text in asked.references), strict=True) if asked.references else ([], [])
-    )
-    client = Client(asked.address, verbose=False)
+    names, files = zip(*asked.references, strict=True) if asked.references else ([], [])
+    try:
+        client = Client(asked.address, verbose=False)
+    except httpx.TransportError:
+        print(f"There is no Studio at {asked.address}: start one with mosaic studio.", file=sys.stderr)
+        return 1
     job = client.submit(
         prompt=asked.prompt,
         pictures=[handle_file(file) for file in files],
@@ -67,13 +70,20 @@ def explain(client, entry, output):
     shutil.copyfile(drawn, output.with_stem(f"{output.stem}-look"))
 
 
+def reference(text):
+    name, _, file = text.partition("=")
+    if not name or not Path(file).is_file():
+        raise argparse.ArgumentTypeError(f"{text} is not NAME=FILE of a file that is there")
+    return name, file
+
+
 def arguments():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("address")
     parser.add_argument("prompt")
-    parser.add_argument("references", nargs="*", metavar="NAME=FILE")
+    parser.add_argument("references", nargs="*", type=reference, metavar="NAME=FILE")
     parser.add_argument("--cutout", action="store_true", help="remove the backgrounds of photographs")
     parser.add_argument("--width", type=int)
     parser.add_argument("--height", type=int)

@@ -18,6 +18,7 @@ from mosaic.pictures import file_hash, read_recipe
 from mosaic.pipeline import loading, memory
 
 PROMPT = "a bear and a robot on grass"
+WRONG = ({"count": 0}, {"seed": -1}, {"cutout": "yes"}, {"size": (10, 16)}, {"prompt": " "})
 
 
 @pytest.fixture(scope="module")
@@ -216,6 +217,7 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         (["--output", "a.jpg"], "must end in .png"),
         (["--output", "model/model_index.json/a.png"], "not a folder that may be written to"),
         (["--attention", "maps"], "give a --reference"),
+        (["--attention", "bear.png", "--reference", "bear=bear.png"], "bear.png is a file: name a folder"),
     ],
 )
 def test_mistakes_in_one_sentence(
@@ -315,10 +317,18 @@ def test_a_missing_package_is_named() -> None:
         quantize.package_for("--quantize int8", "nothing_of_this_name.inside")
 
 
-@pytest.mark.parametrize("wrong", [{"count": 0}, {"seed": -1}, {"cutout": "yes"}, {"size": (10, 16)}])
+@pytest.mark.parametrize("wrong", WRONG)
 def test_options_are_checked_where_they_are_made(wrong: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"\w"):
-        GenerateOptions(prompt="a", output=tmp_path / "a.png", **wrong)
+        GenerateOptions(**{"prompt": "a", "output": tmp_path / "a.png"} | wrong)
+
+
+def test_libraries_keep_their_warnings() -> None:
+    """Ours reach the terminal in our form; of others (torchao tells what it could not import) none."""
+    warn = "[logging.getLogger(name).warning('of %s', name) for name in ('torchao', 'mosaic.pipeline')]"
+    program = f"import logging; from mosaic.generate import quiet_libraries; quiet_libraries(); {warn}"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stderr == "mosaic: warning: of mosaic.pipeline\n"
 
 
 def test_the_program_itself(work: Path, tmp_path: Path) -> None:

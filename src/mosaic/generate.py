@@ -52,19 +52,21 @@ class GenerateOptions:
 
     def __post_init__(self) -> None:
         """ValueError for what can be refused before anything is read or loaded."""
+        if not self.prompt.strip():
+            raise ValueError("The prompt is empty: say what the picture shows.")
         if self.output.suffix.lower() != ".png":
             raise ValueError(f"--output {self.output} must end in .png, for a PNG carries its recipe.")
         check_folder_of(self.output)
-        if len(self.references) > MOST_REFERENCES:
-            raise ValueError(
-                f"At most {MOST_REFERENCES} references, not {len(self.references)}: leave some out."
-            )
+        if (count := len(self.references)) > MOST_REFERENCES:
+            raise ValueError(f"At most {MOST_REFERENCES} references, not {count}: leave some out.")
         if self.cutout not in ("auto", "none"):
             raise ValueError(f'--cutout is "auto" or "none", not "{self.cutout}".')
         if self.count < 1 or self.seed < 0:
             raise ValueError(f"--count starts at 1 and --seed at 0, not at {self.count} and {self.seed}.")
         if self.size is not None:
             Grid.of_pixels(self.size[1], self.size[0])
+        if self.attention is not None and self.attention.is_file():
+            raise ValueError(f"--attention {self.attention} is a file: name a folder.")
         if self.attention is not None and not self.references:
             raise ValueError("--attention shows where references look: give a --reference.")
         if self.attention is not None and any(file.suffix == CACHE for _, file in self.references):
@@ -308,13 +310,8 @@ def progress(total: int, unit: str = "steps", what: str = "") -> Iterator[Any]:
         def render(self, task: Task) -> Text:
             return Text(f"{task.speed:.2f} {unit}/s" if task.speed else f"– {unit}/s")
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        Rate(),
-        TimeRemainingColumn(),
-    )
+    what_of = TextColumn("{task.description}")
+    columns = (what_of, BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(what, total=total)
 
@@ -345,4 +342,6 @@ def quiet_libraries() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
-    logging.basicConfig(format="mosaic: warning: %(message)s")
+    logging.basicConfig(format="mosaic: warning: %(message)s", level=logging.ERROR)
+    logging.getLogger("mosaic").setLevel(logging.WARNING)
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)  # it prints its own

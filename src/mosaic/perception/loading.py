@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,10 +40,12 @@ def opening(what: str, at: str | Path) -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No progress bars of diffusers and transformers while weights are read."""
+    """No progress bars of diffusers and transformers while weights are read, no word on torchvision."""
     from diffusers.utils import logging as of_diffusers
     from transformers.utils import logging as of_transformers
 
+    imports = logging.getLogger("transformers.utils.import_utils")
+    imports.addFilter(_on_torchvision)  # this project wants none: what stands in for it is Pillow's
     shown = [library for library in (of_diffusers, of_transformers) if library.is_progress_bar_enabled()]
     for library in shown:
         library.disable_progress_bar()
@@ -51,6 +54,12 @@ def quiet() -> Iterator[None]:
     finally:
         for library in shown:
             library.enable_progress_bar()
+        imports.removeFilter(_on_torchvision)
+
+
+def _on_torchvision(record: logging.LogRecord) -> bool:
+    """False for the word that torchvision is not there."""
+    return "requires torchvision" not in record.getMessage()
 
 
 def config_of(at: str | Path) -> Any:

@@ -11,6 +11,7 @@ import json
 import logging
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from mosaic.pipeline.mosaic_pipeline import MosaicPipeline
 
 logger = logging.getLogger(__name__)
 
-LORA_FILE = "lora.safetensors"  # a model folder's own
+LORA_FILE = "lora.safetensors"  # a model folder's own; others beside it are lora-NAME.safetensors
 COMPONENTS = {  # folder → the file that must be in it
     "scheduler": "scheduler_config.json",
     "text_encoder": "config.json",
@@ -37,7 +38,7 @@ COMPONENTS = {  # folder → the file that must be in it
     "vae": "config.json",
 }
 WEIGHTS = ("text_encoder", "text_encoder_2", "transformer", "vae")
-HUB_FILES = ["model_index.json", LORA_FILE, *(f"{name}/*" for name in COMPONENTS)]
+HUB_FILES = ["model_index.json", LORA_FILE, "lora-*.safetensors", *(f"{name}/*" for name in COMPONENTS)]
 PICKLED = ["*.bin", "*.pt", "*.pth", "*.ckpt", "*.msgpack", "*.h5", "*.onnx*"]
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 MEBIBYTE = 1 << 20
@@ -57,11 +58,48 @@ def load(
     """A pipeline ready to be called.
 
     model: "embedded", a folder in diffusers' FLUX layout, or a hub id. lora: a file, a hub id (OWNER/NAME or
-    OWNER/NAME/FILE); None takes the model folder's own lora.safetensors, if it has one. device: None, a GPU
-    if there is one. dtype: None, bfloat16 on a GPU, quantised and for large models, else float32. offload:
-    "none", "model", "group" or "sequential", to keep weights on the CPU in between. quantize: "none", "fp8",
-    "int8" or "int4" of the transformer's base. ValueError, in one sentence, for what is missing or too much.
+    OWNER/NAME/FILE), or the NAME of a lora-NAME.safetensors in the model's folder ("isolated" of the embedded
+    model); None takes the folder's own lora.safetensors, if it has one. device: None, a GPU if there is one.
+    dtype: None, bfloat16 on a GPU, quantised and for large models, else float32. offload: "none", "model",
+    "group" or "sequential", to keep weights on the CPU in between. quantize: "none", "fp8", "int8" or "int4"
+    of the transformer's base. ValueError, in one sentence, for what is missing or too much.
     """
+    found = find(model, lora, device=device, dtype=dtype, offload=offload, quantize=quantize)
+    with explained("load this model"):
+        pipeline = _from_folder(found.folder, found.dtype, found.config)
+        if quantize == "fp8":
+            bits.store_as_fp8(pipeline.transformer, found.dtype)
+        pipeline.weights = {"model": folder_hash(found.folder)}
+        if found.lora is not None:
+            pipeline.load_lora(found.lora)
+            pipeline.weights["lora"] = sampled_hash(found.lora)
+        place(pipeline, found.device, offload)
+    if found.device == "cpu" and found.dtype is torch.bfloat16:
+        pipeline.transformer.use_attention("math")
+    return pipeline
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What is loaded, and how. config: diffusers' quantisation of the transformer's base."""
+
+    folder: Path
+    lora: Path | None
+    device: str
+    dtype: torch.dtype
+    config: Any
+
+
+def find(
+    model: str | Path,
+    lora: str | Path | None,
+    *,
+    device: str | None = None,
+    dtype: torch.dtype | None = None,
+    offload: str = "none",
+    quantize: str = "none",
+) -> Found:
+    """All of `load` that can be refused before anything is loaded; arguments and errors as there."""
     folder = model_folder(model)
     check_folder(folder)
     lora_at = lora_path(lora, folder)
@@ -72,18 +110,8 @@ def load(
         )
     small = device == "cpu" and quantize == "none" and weight_bytes(folder) < SMALL
     dtype = dtype or (torch.float32 if small else torch.bfloat16)
-    with explained("load this model"):
-        pipeline = _from_folder(folder, dtype, quantization(quantize, dtype, device))
-        if quantize == "fp8":
-            bits.store_as_fp8(pipeline.transformer, dtype)
-        pipeline.weights = {"model": folder_hash(folder)}
-        if lora_at is not None:
-            pipeline.load_lora(lora_at)
-            pipeline.weights["lora"] = sampled_hash(lora_at)
-        place(pipeline, device, offload)
-    if device == "cpu" and dtype is torch.bfloat16:
-        pipeline.transformer.use_attention("math")
-    return pipeline
+    config = quantization(quantize, dtype, device)
+    return Found(folder=folder, lora=lora_at, device=device, dtype=dtype, config=config)
 
 
 def _from_folder(folder: Path, dtype: torch.dtype, config: Any) -> MosaicPipeline:
@@ -96,7 +124,10 @@ def _from_folder(folder: Path, dtype: torch.dtype, config: Any) -> MosaicPipelin
 
 
 def place(pipeline: MosaicPipeline, device: str, offload: str) -> None:
-    """On its device whole, or on the CPU with hooks that bring parts to the GPU while they are needed."""
+    """On its device whole, or on the CPU with hooks that bring parts to the GPU while they are needed.
+
+    ValueError for another word than `load` takes.
+    """
     if offload == "none":
         pipeline.to(device)
     elif offload == "model":
@@ -116,7 +147,10 @@ def place(pipeline: MosaicPipeline, device: str, offload: str) -> None:
 
 
 def quantization(kind: str, dtype: torch.dtype, device: str) -> Any:
-    """diffusers' configuration of the transformer's base; None for "none" and "fp8", a cast after loading."""
+    """diffusers' configuration of the transformer's base; None for "none" and "fp8", a cast after loading.
+
+    ValueError for another word, or where the device or a package it needs is missing.
+    """
     if kind not in ("none", "fp8", "int8", "int4"):
         raise ValueError(f'Quantisation is "none", "fp8", "int8" or "int4", not "{kind}".')
     stored = "nf4" if kind == "int4" else kind
@@ -128,7 +162,7 @@ def quantization(kind: str, dtype: torch.dtype, device: str) -> Any:
 
 
 def model_folder(model: str | Path) -> Path:
-    """The folder of a model, fetched from the hub where it is named by its id."""
+    """The folder of a model, fetched from the hub where it is named by its id; ValueError without one."""
     text = str(model)
     if text == "embedded":
         if not (EMBEDDED / "model_index.json").is_file():
@@ -191,13 +225,19 @@ def _json(path: Path, problem: str) -> dict[str, Any]:
 
 
 def lora_path(lora: str | Path | None, folder: Path) -> Path | None:
-    """A LoRA's file: as named, from the hub, or the model folder's own. ValueError if there is none."""
+    """A LoRA's file: as named, from the hub, or of the model's folder. ValueError if there is none."""
     if lora is None:
         own = folder / LORA_FILE
         return own if own.is_file() else None
     text = str(lora)
-    if text.endswith(".safetensors") and text.count("/") < 2 and not Path(text).expanduser().is_file():
-        raise ValueError(f"There is no LoRA {text}: give a .safetensors file or a hub id OWNER/NAME.")
+    beside = {path.stem.removeprefix("lora-"): path for path in sorted(folder.glob("lora-*.safetensors"))}
+    if text in beside and not Path(text).exists():
+        return beside[text]
+    slashes = text.count("/")
+    no_id = slashes == 0 or (slashes == 1 and text.endswith(".safetensors"))
+    if no_id and not Path(text).expanduser().exists():
+        named = f", or one that the model has: {', '.join(beside)}" if beside else ""
+        raise ValueError(f"There is no LoRA {text}: give a .safetensors file or a hub id OWNER/NAME{named}.")
     path = Path(from_hub(text, lambda: str(lora_file(Path(text).expanduser()))))
     if path.suffix != ".safetensors":
         raise ValueError(f"{text} is no .safetensors file, and nothing else is loaded.")
