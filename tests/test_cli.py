@@ -1,9 +1,6 @@
 """The command line: its fixed surface, what it hands on, and how it refuses."""
 
 import inspect
-import os
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -88,56 +85,6 @@ def test_the_version_tells_what_pictures_are_made_with(capsys: pytest.CaptureFix
     assert kind == "embedded" and (Path(folder) / "model_index.json").is_file()
 
 
-def complete(words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """What bash is told for the last word of a line."""
-    monkeypatch.setenv("_MOSAIC_COMPLETE", "complete_bash")
-    monkeypatch.setenv("COMP_WORDS", words)
-    monkeypatch.setenv("COMP_CWORD", str(len(words.split(" ")) - 1))
-    with pytest.raises(SystemExit) as ended:
-        run([])
-    assert ended.value.code in (0, None)
-    return capsys.readouterr().out.splitlines()
-
-
-def test_a_shell_completes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert complete("mosaic gen", monkeypatch, capsys) == ["generate"]
-    assert set(complete("mosaic ", monkeypatch, capsys)) == SURFACE.keys()
-    told = complete("mosaic generate hi --visibility ", monkeypatch, capsys)
-    assert told == ["full", "release", "isolated"]
-    assert "--reference" in complete("mosaic generate hi --re", monkeypatch, capsys)
-
-
-def test_completion_can_be_shown_and_installed(tmp_path: Path) -> None:
-    """By a real bash, which then completes a real line."""
-    bash = shutil.which("bash")
-    if bash is None:
-        pytest.skip("no bash here")
-    program = f"""
-mosaic() {{ {sys.executable} -m mosaic.cli "$@"; }}
-eval "$(mosaic --show-completion)"
-complete -p mosaic
-mosaic --install-completion
-cat {tmp_path}/.bashrc
-"""
-    done = subprocess.run(
-        [bash, "--norc", "-c", program],
-        env=os.environ | {"HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "complete -o default -F _mosaic_completion mosaic" in done.stdout
-    assert "bash completion installed in" in done.stdout and "mosaic.sh" in done.stdout
-
-
-def test_help(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run([]) == 0
-    listed = capsys.readouterr().out
-    assert all(f"\n  {name} " in listed for name in SURFACE)
-    for name in SURFACE:
-        assert run([name, "--help"]) == 0
-
-
 def test_generate_hands_on_what_was_said(asked: list[Any]) -> None:
     line = "generate PROMPT --reference bear=a=b.png --reference bear=c.png --reference mug=~/m.png --seed 7"
     line += " --size 256X128 --steps 4 --guidance 3.5 --visibility isolated --count 2 --output r.png"
@@ -181,7 +128,7 @@ def test_the_other_commands_hand_on_what_was_said(asked: list[Any]) -> None:
     [
         ("generte hi --output r.png", "'generte'. Did you mean 'generate'?"),
         ("--loud", "No such option: --loud"),
-        ("generate --output r.png", "Missing argument 'prompt'"),
+        ("generate --output r.png", "Missing argument 'PROMPT'"),
         ("generate hi", "Missing option '--output'"),
         ("generate hi ho --output r.png", "unexpected extra argument"),
         ("generate hi --output r.png --refrence a=b", "--reference"),
@@ -209,7 +156,8 @@ def test_the_other_commands_hand_on_what_was_said(asked: list[Any]) -> None:
         ("toybox --samples 0 --output toys", "--samples"),
         ("toybox --subjects 9 --output toys", "--subjects"),
         ("toybox --size -128 --output toys", "--size"),
-        ("train --output run", "RECIPE.toml"),
+        ("train --output run", "RECIPE"),
+        ("train toybox-smok --output run", "there is no recipe toybox-smok"),
         ("train a.toml", "--output"),
     ],
 )
@@ -244,7 +192,7 @@ LATER = [
     ("train nothing.toml --output {here}/run", "nothing.toml"),
     ("train {here}/words.png --output {here}/run", "words.png"),
     ("generate hi --output {here}/r.png --model {here}/nothing", "nothing"),
-    ("match a.png b.png --output {here}/lines.jpg", ".png"),
+    ("match a.png b.png --output {here}/lines.jpg", "PNG"),
     ("match nothing.png b.png --output {here}/lines.png", "nothing.png"),
     ("match a.png b.png --output {here}/lines.png --features eyes", "gradients"),
     ("generate hi --output {here}/r.png --model {here}", "model_index.json"),

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from mosaic.sample import Reference
 
 TRAINED = "as trained"
+GUIDANCE = "How closely to follow the prompt; -1: the model's own."
 LARGEST_SEED = 2**63 - 1
-PLACES = 3  # followed in each reference
 
 
 class LoadModel:
@@ -39,8 +39,14 @@ class LoadModel:
             "required": {"model": ("STRING", {"default": "embedded", "tooltip": cls.DESCRIPTION})},
             "optional": {
                 "lora": ("STRING", {"default": "", "tooltip": "A file or hub id; empty: the model's own."}),
-                "offload": (["none", "model", "group", "sequential"], {"default": "none"}),
-                "quantize": (["none", "fp8", "int8", "int4"], {"default": "none"}),
+                "offload": (
+                    ["none", "model", "group", "sequential"],
+                    {"default": "none", "tooltip": "Keep resting weights in main memory: slower, smaller."},
+                ),
+                "quantize": (
+                    ["none", "fp8", "int8", "int4"],
+                    {"default": "none", "tooltip": "Store the base in fewer bits; the LoRA stays."},
+                ),
             },
         }
 
@@ -65,12 +71,15 @@ class AddReference:
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {
             "required": {
-                "image": ("IMAGE", {}),
+                "image": ("IMAGE", {"tooltip": "On white, transparent, or with a mask."}),
                 "name": ("STRING", {"default": "bear", "tooltip": "The noun the prompt calls it by."}),
             },
             "optional": {
                 "references": ("MOSAIC_REFERENCES", {"tooltip": "Those before it."}),
-                "mask": ("MASK", {}),
+                "mask": (
+                    "MASK",
+                    {"tooltip": "Where the subject is, or is not; none: all that is not white."},
+                ),
                 "mask_is": (["background", "subject"], {"tooltip": "Load Image's mask marks background."}),
                 "cutout": ("BOOLEAN", {"default": False, "tooltip": "Remove a photograph's background."}),
             },
@@ -109,22 +118,37 @@ class Generate:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        pixels = {"default": 0, "min": 0, "max": 4096, "step": 16}
+        pixels = {"default": 0, "min": 0, "max": 4096, "step": 16, "tooltip": "Pixels; 0: the model's own."}
         return {
             "required": {
-                "model": ("MOSAIC_MODEL", {}),
-                "prompt": ("STRING", {"default": "a bear on grass", "multiline": True}),
-                "seed": ("INT", {"default": 0, "min": 0, "max": LARGEST_SEED}),
+                "model": ("MOSAIC_MODEL", {"tooltip": "Of MOSAIC: load model."}),
+                "prompt": (
+                    "STRING",
+                    {"default": "a bear on grass", "multiline": True, "tooltip": "Name each subject in it."},
+                ),
+                "seed": ("INT", {"default": 0, "min": 0, "max": LARGEST_SEED, "tooltip": "Of the first."}),
             },
             "optional": {
-                "references": ("MOSAIC_REFERENCES", {}),
+                "references": ("MOSAIC_REFERENCES", {"tooltip": "Up to eight, of MOSAIC: reference."}),
                 "width": ("INT", pixels),
                 "height": ("INT", pixels),
-                "steps": ("INT", {"default": 0, "min": 0, "max": 1000}),
-                "guidance": ("FLOAT", {"default": -1.0, "min": -1.0, "max": 100.0, "step": 0.1}),
+                "steps": (
+                    "INT",
+                    {"default": 0, "min": 0, "max": 1000, "tooltip": "Of the sampler; 0: the model's own."},
+                ),
+                "guidance": (
+                    "FLOAT",
+                    {"default": -1.0, "min": -1.0, "max": 100.0, "step": 0.1, "tooltip": GUIDANCE},
+                ),
                 "count": ("INT", {"default": 1, "min": 1, "max": 64, "tooltip": "Of seeds in a row."}),
-                "visibility": ([TRAINED, "full", "release", "isolated"], {"default": TRAINED}),
-                "canvas": ([TRAINED, "released", "letterbox"], {"default": TRAINED}),
+                "visibility": (
+                    [TRAINED, "full", "release", "isolated"],
+                    {"default": TRAINED, "tooltip": "What a reference sees."},
+                ),
+                "canvas": (
+                    [TRAINED, "released", "letterbox"],
+                    {"default": TRAINED, "tooltip": "How a reference is laid out."},
+                ),
                 "attention": ("BOOLEAN", {"default": False, "tooltip": "Read it for the attention view."}),
             },
         }
@@ -178,8 +202,11 @@ class ViewAttention:
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {
             "required": {
-                "attention": ("MOSAIC_ATTENTION", {}),
-                "show": (["where references look", "who owns each place"], {}),
+                "attention": ("MOSAIC_ATTENTION", {"tooltip": "Of MOSAIC: generate, with attention on."}),
+                "show": (
+                    ["where references look", "who owns each place"],
+                    {"tooltip": "Lines from places of each reference, or one colour a reference."},
+                ),
             },
             "optional": {
                 "picture": ("INT", {"default": 1, "min": 1, "max": 64, "tooltip": "Which of the batch."})

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from mosaic.commands import data, learning, pictures, showing
+from mosaic.commands.helping import Verb, Verbs
 from mosaic.errors import explain, one_line
 
 INTERRUPTED = 130
@@ -20,6 +21,8 @@ MISTAKE = 2
 
 app = typer.Typer(
     name="mosaic",
+    cls=Verbs,
+    subcommand_metavar="VERB …",
     help="Several reference pictures and a sentence in, one picture out, every subject itself.",
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -75,17 +78,17 @@ def _root(
 for command in (
     pictures.generate,
     pictures.encode,
-    data.toybox,
+    pictures.studio,
     learning.train,
+    learning.plan,
+    data.toybox,
     data.curate,
     data.inspect,
     data.match,
     showing.evaluate,
-    learning.plan,
     showing.publish,
-    pictures.studio,
 ):
-    app.command()(command)
+    app.command(cls=Verb)(command)
 
 
 if __name__ == "__main__":

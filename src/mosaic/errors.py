@@ -1,5 +1,9 @@
 """What a person reads when a command cannot go on: one sentence that says what to change."""
 
+from importlib.metadata import requires
+from pathlib import Path
+
+CHECKOUT = Path(__file__).parents[2]
 EXTRAS = {
     "cv2": "evaluate",
     "gradio": "studio",
@@ -9,6 +13,7 @@ EXTRAS = {
     "ray": "curate",
     "tensorboard": "train",
     "torchao": "bits",
+    "wandb": "wandb",
 }
 
 
@@ -31,7 +36,15 @@ def _missing_package(error: ModuleNotFoundError) -> str | None:
     package = (error.name or "").partition(".")[0]
     if package not in EXTRAS:
         return None
-    return f'this needs the package {package}: pip install -c constraints.txt -e ".[{EXTRAS[package]}]"'
+    return f"this needs the package {package}: pip install {_wanted(EXTRAS[package])}"
+
+
+def _wanted(extra: str) -> str:
+    """What pip is told; in a wheel the packages, for `mosaic` on PyPI is somebody else's."""
+    if (CHECKOUT / "constraints.txt").is_file():
+        return f'-c constraints.txt -e ".[{extra}]"'
+    lines = [line.replace("'", '"').split(";") for line in requires("mosaic") or ()]
+    return " ".join(f'"{line[0].strip()}"' for line in lines if f'extra == "{extra}"' in line[-1])
 
 
 def _file_error(error: OSError) -> str | None:

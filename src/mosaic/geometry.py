@@ -101,6 +101,7 @@ class Placement:
         """Centre the source's box (default: all of it), aspect kept, within `fraction` of the canvas.
 
         Sides are truncated to whole pixels, margins rounded down, as in the released canvas (fraction 0.9).
+        ValueError for a fraction outside (0, 1].
         """
         if not 0 < fraction <= 1:
             raise ValueError(f"The fraction of the canvas must lie in (0, 1], not {fraction}.")

@@ -31,6 +31,7 @@ def correspondence_loss(
 
     "per_reference": mean over the points of a reference, then over the references that have one; "flat": over
     all points of a sample, as released. Then over the batch, where a sample without points counts as 0.
+    ValueError for shapes that do not fit, or another reduction.
     """
     _check(rows, valid)
     hit = _full(rows).gather(-1, targets.where(valid, 0)[..., None])[..., 0]  # (B, K, P)
@@ -49,7 +50,8 @@ def disentanglement_loss(
 
     The mean runs over pairs of references that both have a valid point, then over the batch, where a sample
     without such a pair counts as 0. `subjects` (B, K): which subject a reference shows; None: each its own.
-    `distance`: "symmetric_kl", eq. 13, or "jensen_shannon", as released.
+    `distance`: "symmetric_kl", eq. 13, or "jensen_shannon", as released. ValueError for another, or shapes
+    that do not fit.
     """
     _check(rows, valid)
     if distance not in DISTANCES:

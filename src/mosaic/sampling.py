@@ -20,14 +20,20 @@ Callback = Callable[[int, Tensor, float], bool | None]  # (step, latents, their 
 
 
 def shift_of(tokens: int, shift: Shift = "flux") -> float:
-    """FLUX's μ, as larger pictures need more noise: 0.5 at 256 tokens, 1.15 at 4096, linear; "none": 0."""
+    """FLUX's μ, as larger pictures need more noise: 0.5 at 256 tokens, 1.15 at 4096, linear; "none": 0.
+
+    ValueError for another shift.
+    """
     if shift not in ("flux", "none"):
         raise ValueError(f'The shift must be "flux" or "none", not "{shift}".')
     return 0.5 + (1.15 - 0.5) * (tokens - 256) / (4096 - 256) if shift == "flux" else 0.0
 
 
 def schedule(steps: int, tokens: int, shift: Shift = "flux") -> list[float]:
-    """`steps` + 1 noise levels from 1 to 0: evenly spaced down to 1/steps, shifted by μ(tokens), then 0."""
+    """`steps` + 1 noise levels from 1 to 0: evenly spaced down to 1/steps, shifted by μ(tokens), then 0.
+
+    ValueError for less than one step.
+    """
     if steps < 1:
         raise ValueError(f"Sampling needs at least one step, not {steps}.")
     odds = math.exp(shift_of(tokens, shift))

@@ -36,7 +36,7 @@ def test_every_file_of_the_package_is_in_the_wheel(wheel: zipfile.ZipFile) -> No
         f"mosaic/{path.relative_to(package).as_posix()}"
         for path in package.rglob("*")
         if path.is_file() and "__pycache__" not in path.parts and not path.name.endswith(".partial")
-    }
+    } | {f"mosaic/recipes/{path.name}" for path in (ROOT / "recipes").iterdir()}
     packed = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert packed == wanted
     assert {"mosaic/py.typed", f"{MODELS}/README.md", f"{MODELS}/lora.safetensors"} <= packed

@@ -6,6 +6,7 @@ what the wheel brings and that nothing is fetched, not that pip finds the librar
 """
 
 import os
+import shlex
 import subprocess
 import sys
 import sysconfig
@@ -94,6 +95,24 @@ def test_it_generates_offline(installed: Path) -> None:
     blocked = run(installed, "python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:1')")
     assert "was asked for" in blocked.stderr
     make_a_picture(installed)
+
+
+def test_recipes_are_found_by_name(installed: Path) -> None:
+    done = run(installed, "mosaic", "plan", "recipes/toybox-smoke.toml", "--gpu", "cpu")
+    assert done.returncode == 0 and "toybox-smoke" in done.stdout, done.stderr
+
+
+def test_a_missing_extra_is_named_by_its_packages(installed: Path) -> None:
+    (own,) = installed.glob("lib/python*/site-packages")
+    hidden = own / "gradio.py"
+    hidden.write_text("raise ModuleNotFoundError('none', name='gradio')")
+    try:
+        done = run(installed, "mosaic", "studio")
+    finally:
+        hidden.unlink()
+    assert done.returncode == 2
+    told = shlex.split(done.stderr.partition("needs the package gradio: pip install ")[2])
+    assert {word.partition(">=")[0] for word in told} == {"gradio", "starlette", "pyarrow"}
 
 
 def test_it_is_typed_for_others(installed: Path, tmp_path: Path) -> None:

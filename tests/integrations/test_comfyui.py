@@ -71,6 +71,7 @@ def test_nodes_are_what_comfyui_asks_for(pack: Any) -> None:
         assert node.INPUT_TYPES().keys() <= {"required", "optional", "hidden"}
         for kind, options in inputs_of(node).values():
             assert isinstance(kind, list) or kind in TYPES
+            assert options["tooltip"].endswith(".")
             if isinstance(kind, str) and kind in WIDGETS:
                 assert "default" in options
             if isinstance(kind, list):
@@ -247,13 +248,13 @@ def test_what_a_reference_cannot_be(pack: Any) -> None:
         add(pack, image=grey(batch=2), mask=torch.ones(3, 8, 6))
 
 
-def test_the_pack_says_which_package_and_version_it_needs() -> None:
+def test_the_pack_has_the_version_of_the_package_and_fetches_none_of_that_name() -> None:
     import tomllib
 
     from mosaic import __version__
 
     project = tomllib.loads((PACK / "pyproject.toml").read_text())["project"]
-    assert project["version"] == __version__ and project["dependencies"] == ["mosaic"]
+    assert project["version"] == __version__ and project["dependencies"] == []  # PyPI has another mosaic
     readme = (PACK / "README.md").read_text()
     for name in load_pack().NODE_DISPLAY_NAME_MAPPINGS.values():
         assert re.search(re.escape(name), readme), name

@@ -1,5 +1,7 @@
 """diffusers and ours: a custom pipeline of theirs, and what their FluxPipeline makes of our LoRA files."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +102,14 @@ def test_our_folders_say_they_are_flux(made: tuple[Path, Path]) -> None:
     call = {"height": 64, "width": 64, "num_inference_steps": 2, "max_sequence_length": 48}
     image = pipeline("a mug on sand", negative_prompt="", true_cfg_scale=2.0, **call).images[0]
     assert image.size == (64, 64)
+
+
+@pytest.mark.slow
+def test_a_model_is_loaded_without_a_word() -> None:
+    """transformers would tell that torchvision is not there, which this project does not use."""
+    program = [sys.executable, "-c", "import mosaic; mosaic.load()"]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_a_wrong_output_type_is_refused(made: tuple[Path, Path]) -> None:

@@ -16,8 +16,10 @@ from safetensors.torch import load_file, save_file
 
 from mosaic.cli import run
 from mosaic.pictures import write_png
+from mosaic.pipeline.loading import folder_hash, sampled_hash
 from mosaic.publishing.licences import BASES, FLUX_DEV_NOTICE, licence_of
 from mosaic.publishing.paths import text_without_paths, without_paths
+from mosaic.publishing.source import LORA
 from mosaic.toybox.export import write_dataset
 
 from .hub import Hub, running_hub
@@ -85,6 +87,14 @@ def test_a_run_becomes_a_lora_with_its_card(made: Path, tmp_path: Path) -> None:
         assert line in card, line
 
 
+def test_a_card_says_that_its_file_names_no_base(made: Path, tmp_path: Path) -> None:
+    write_lora(made / "model", tmp_path / "lora.safetensors", base="")
+    assert publish(tmp_path / "lora.safetensors", "me/dogs", "--folder", tmp_path / "out") == 0
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "--model ITS_BASE" in card and "For ITS_BASE put the model" in card
+    assert 'license: "unknown"' in card
+
+
 def test_no_path_of_this_machine_is_published(made: Path, tmp_path: Path) -> None:
     assert publish(made / "run", "me/dogs", "--folder", tmp_path / "out") == 0
     for path in (tmp_path / "out").rglob("*"):
@@ -105,7 +115,9 @@ def test_the_weights_are_those_of_the_source(made: Path, tmp_path: Path) -> None
 
 def test_a_model_folder_has_its_parts_and_no_pickle(made: Path, tmp_path: Path) -> None:
     (made / "model" / "text_encoder" / "pytorch_model.bin").write_bytes(b"pickle")
+    (made / "model" / "lora-isolated.safetensors").write_bytes((made / "run" / LORA).read_bytes())
     assert publish(made / "model", "me/base", "--folder", tmp_path / "out", "--licence", "mit") == 0
+    assert b"/home/me" not in (tmp_path / "out" / "lora-isolated.safetensors").read_bytes()
     found = files_of(tmp_path / "out")
     assert {"model_index.json", "vae/config.json", "README.md"} <= found
     assert not [name for name in found if name.endswith(".bin")]
@@ -123,7 +135,7 @@ def test_a_toybox_dataset_gets_a_card(made: Path, tmp_path: Path) -> None:
     }
     card = (tmp_path / "out" / "README.md").read_text()
     assert 'license: "cc0-1.0"' in card and "samples: 3" in card and "| 2 | 3 |" in card
-    assert "no pictures of people" in card
+    assert "no picture of a person" in card and "publisher states" not in card
 
 
 def test_a_card_that_is_there_is_kept_and_completed(made: Path, tmp_path: Path) -> None:
@@ -133,11 +145,32 @@ def test_a_card_that_is_there_is_kept_and_completed(made: Path, tmp_path: Path) 
     (data / "stages").mkdir()
     (data / "README.md").write_text('---\nlicense: cc-by-4.0\n---\n\n# Mine\n\nfrom = "/home/me/pictures"\n')
     (data / "SHA256SUMS").write_text("0  a-00000.tar\n")
+    (data / "reviews").mkdir()  # of the Studio, beside the set and in an export: names and remarks of people
+    for name in ("reviews/ann.jsonl", "edits.jsonl", "review.json"):
+        (data / name).write_text("{}\n")
     assert publish(data, "me/mine", "--folder", tmp_path / "out", "--people", "consented", "--public") == 0
     card = (tmp_path / "out" / "README.md").read_text()
     assert card.startswith("---\nlicense: cc-by-4.0\n") and 'from = "pictures"' in card
     assert "agreed to this use" in card
     assert files_of(tmp_path / "out") == {"README.md", "a-00000.tar", "SHA256SUMS"}
+
+
+@pytest.mark.parametrize(("made_by", "toys"), [("toybox", True), ("diffusers", False)])
+def test_a_curated_set_of_toys_is_known_as_one(
+    made_by: str, toys: bool, made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "toys-00000.tar").write_bytes((made / "toys" / "toybox-000000.tar").read_bytes())
+    (data / "README.md").write_text("---\nlicense: cc0-1.0\n---\n\n# Mine\n")
+    (data / "recipe.toml").write_text(f'samples = 2\n\n[paint]\nkind = "{made_by}"\n')
+    line = (data, "me/mine", "--public", "--folder", tmp_path / "out")
+    if toys:
+        assert publish(*line) == 0
+        assert "no picture of a person" in (tmp_path / "out" / "README.md").read_text()
+        assert files_of(tmp_path / "out") == {"README.md", "toys-00000.tar"}
+    else:
+        assert "--people" in refuse(capsys, *line)
 
 
 def test_pictures_are_shown_with_what_made_them(made: Path, tmp_path: Path) -> None:
@@ -184,9 +217,27 @@ def test_figures_come_from_the_evaluation(made: Path, tmp_path: Path) -> None:
         "95 % intervals, 1000 bootstrap resamples",
         "25 steps instead of 28.",
         "ours: steps 25.",
+        "[evaluation/summary.json](evaluation/summary.json)",
     ):
         assert line in card, line
     assert "/home/me" not in (tmp_path / "o" / "evaluation" / "summary.json").read_text()
+
+
+@pytest.mark.parametrize("kind", ["lora", "model"])
+def test_figures_of_other_weights_are_refused(
+    kind: str, made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = made / "run" if kind == "lora" else made / "model"
+    own = sampled_hash(source / "lora.safetensors") if kind == "lora" else folder_hash(source)
+    line = (source, "me/d", "--evaluation", tmp_path, "--folder")
+    for name, hashes in (("same", {kind: own}), ("other", {kind: "0123456789abcdef"})):
+        found = summary()
+        found["methods"][0]["settings"] |= {"hashes": hashes, "references": True}
+        (tmp_path / "summary.json").write_text(json.dumps(found))
+        if name == "same":
+            assert publish(*line, tmp_path / name) == 0
+            assert "ours: steps 25, references yes." in (tmp_path / name / "README.md").read_text()
+    assert f"measured another {kind}" in refuse(capsys, *line, tmp_path / "other")
 
 
 # ---------------------------------------------------------------- what is refused

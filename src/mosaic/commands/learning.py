@@ -5,16 +5,13 @@ from typing import Annotated
 
 import typer
 
-from mosaic.commands.words import Folder, finite
+from mosaic.commands.words import Folder, Overrides, Recipe, finite
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE.toml")],
+    recipe: Recipe,
     output: Folder,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="section.key=value", help="Change a value of the recipe; repeatable."),
-    ] = None,
+    overrides: Overrides = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the newest checkpoint, if any.")
     ] = False,
@@ -26,11 +23,8 @@ def train(
 
 
 def plan(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE.toml")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="section.key=value", help="Change a value of the recipe; repeatable."),
-    ] = None,
+    recipe: Recipe,
+    overrides: Overrides = None,
     gpu: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="H100, 4090, …; cpu: this one. Default: all; of a curation H100."),

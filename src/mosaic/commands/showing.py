@@ -5,79 +5,87 @@ from typing import Annotated, Literal
 
 import typer
 
-from mosaic.commands.words import Folder, Lora, Size, Steps, name_and_folder, width_and_height
+from mosaic.commands.words import Folder, Lora, name_and_folder, width_and_height
+
+Benchmark = Annotated[
+    str, typer.Argument(metavar="BENCHMARK", help="toybox, dreambench, xversebench, lamicbench or many.")
+]
+Judged = Annotated[
+    str | None, typer.Option(metavar="M", help="As of generate; default: embedded, none with --images alone.")
+]
+Images = Annotated[
+    list[str] | None, typer.Option(metavar="[NAME=]DIR", help="Pictures another method made; repeatable.")
+]
+Data = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Where the benchmark's pictures and prompts lie.")
+]
+Limit = Annotated[int | None, typer.Option(metavar="N", min=1, help="At most N records of each part.")]
+Part = Annotated[
+    str | None, typer.Option(metavar="PART", help="One part of the benchmark alone: single, multi, K=4.")
+]
+Steps = Annotated[
+    int | None, typer.Option(metavar="N", min=1, max=1000, help="Of the sampler; default: the benchmark's.")
+]
+Size = Annotated[
+    str | None, typer.Option(metavar="WxH", help="In pixels, multiples of 16; default: the benchmark's.")
+]
+Scorer = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="ROLE[.PART]=MODEL|none",
+        help="Another model for a scorer, by id or path, or none to leave its columns out; repeatable.",
+    ),
+]
+Corrected = Annotated[bool, typer.Option("--corrected", help="The corrected variant of the protocol.")]
+Questions = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE.jsonl", help="Write DPG's questions for another model; score nothing."),
+]
+Row = Annotated[
+    list[str] | None,
+    typer.Option(metavar="RECORD", help="Shown in grid.png, methods side by side; repeatable."),
+]
+Device = Annotated[str | None, typer.Option(metavar="D", help="cuda, cuda:1, cpu; default: a GPU if any.")]
 
 
 def evaluate(
-    benchmark: Annotated[
-        str, typer.Argument(metavar="BENCHMARK", help="toybox, dreambench, xversebench, lamicbench or many.")
-    ],
+    benchmark: Benchmark,
     output: Folder,
-    model: Annotated[
-        str | None,
-        typer.Option(metavar="embedded|DIR|HUB_ID", help="Default: embedded; none with --images alone."),
-    ] = None,
+    model: Judged = None,
     lora: Lora = None,
-    images: Annotated[
-        list[str] | None,
-        typer.Option(metavar="[NAME=]DIR", help="Pictures another method made; repeatable."),
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where the benchmark's pictures and prompts lie.")
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="So many records of each part alone.")
-    ] = None,
-    part: Annotated[
-        str | None, typer.Option(metavar="PART", help="Of the benchmark alone: single, multi, K=4.")
-    ] = None,
+    images: Images = None,
+    data: Data = None,
+    limit: Limit = None,
+    part: Part = None,
     steps: Steps = None,
     size: Size = None,
-    scorer: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="ROLE[.PART]=MODEL|none",
-            help="Another model for a scorer, by id or path, or none to leave its columns out; repeatable.",
-        ),
-    ] = None,
-    corrected: Annotated[
-        bool, typer.Option("--corrected", help="The corrected variant of the protocol.")
-    ] = False,
-    questions: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.jsonl", help="Write DPG's questions for another model; score nothing."),
-    ] = None,
-    row: Annotated[
-        list[str] | None,
-        typer.Option(metavar="RECORD", help="Shown in grid.png, methods side by side; repeatable."),
-    ] = None,
-    device: Annotated[str | None, typer.Option(metavar="D", help="cuda, cuda:1, cpu.")] = None,
+    scorer: Scorer = None,
+    corrected: Corrected = False,
+    questions: Questions = None,
+    row: Row = None,
+    device: Device = None,
 ) -> None:
     """Score pictures on a benchmark, made by a model or brought; run again to go on where it stopped."""
-    from mosaic.evaluation.command import EvaluateOptions
-    from mosaic.evaluation.command import evaluate as evaluate_model
+    from mosaic.evaluation import command as room
 
-    print(
-        evaluate_model(
-            EvaluateOptions(
-                benchmark=benchmark,
-                output=output,
-                data=data,
-                model=model,
-                lora=lora,
-                images=tuple(map(name_and_folder, images or ())),
-                part=part,
-                limit=limit,
-                rows=tuple(row or ()),
-                steps=steps,
-                size=None if size is None else width_and_height(size),
-                scorers=tuple(scorer or ()),
-                corrected=corrected,
-                questions=questions,
-                device=device,
-            )
-        )
+    options = room.EvaluateOptions(
+        benchmark=benchmark,
+        output=output,
+        data=data,
+        model=model,
+        lora=lora,
+        images=tuple(map(name_and_folder, images or ())),
+        part=part,
+        limit=limit,
+        rows=tuple(row or ()),
+        steps=steps,
+        size=None if size is None else width_and_height(size),
+        scorers=tuple(scorer or ()),
+        corrected=corrected,
+        questions=questions,
+        device=device,
     )
+    print(room.evaluate(options))
 
 
 def publish(

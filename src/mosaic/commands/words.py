@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from mosaic.commands.recipes import complete, recipe_file
+
 
 def name_and_file(text: str) -> tuple[str, Path]:
     """NAME=FILE."""
@@ -32,6 +34,13 @@ def width_and_height(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
+def seed_of_torch(value: int) -> int:
+    """BadParameter for what torch takes for no seed."""
+    if not 0 <= value < 2**63:
+        raise typer.BadParameter(f"{value} is not in the range 0<=x<2**63")
+    return value
+
+
 def finite(value: float | None) -> float | None:
     """BadParameter for infinity and NaN."""
     if value is not None and not math.isfinite(value):
@@ -39,7 +48,10 @@ def finite(value: float | None) -> float | None:
     return value
 
 
-Prompt = Annotated[str, typer.Argument(help="What the picture shows; name each subject by its noun.")]
+Prompt = Annotated[
+    str,
+    typer.Argument(metavar="PROMPT", help="What the picture shows; name each subject by its noun."),
+]
 References = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME=FILE", help="A picture of the subject NAME; repeat NAME for a further view."),
@@ -47,13 +59,25 @@ References = Annotated[
 Model = Annotated[
     str, typer.Option(metavar="M", help="embedded, a folder in diffusers' layout, or a hub id.")
 ]
-Lora = Annotated[str | None, typer.Option(metavar="L", help="A file or hub id; default: the model's own.")]
-Seed = Annotated[int, typer.Option(metavar="N", min=0, max=2**63 - 1, help="Same seed, same result.")]
-Steps = Annotated[int | None, typer.Option(metavar="N", min=1, max=1000, help="Steps of the sampler.")]
-Size = Annotated[str | None, typer.Option(metavar="WxH", help="In pixels, multiples of 16.")]
+Lora = Annotated[
+    str | None, typer.Option(metavar="L", help="A file, hub id or name (isolated); default: the model's own.")
+]
+Seed = Annotated[int, typer.Option(metavar="N", callback=seed_of_torch, help="Same seed, same result.")]
+Steps = Annotated[
+    int | None, typer.Option(metavar="N", min=1, max=1000, help="Steps of the sampler; default: the model's.")
+]
+Size = Annotated[
+    str | None, typer.Option(metavar="WxH", help="In pixels, multiples of 16; default: the model's.")
+]
 Guidance = Annotated[
     float | None,
-    typer.Option(metavar="G", min=0, max=100, callback=finite, help="How closely to follow the prompt."),
+    typer.Option(
+        metavar="G",
+        min=0,
+        max=100,
+        callback=finite,
+        help="How closely to follow the prompt; default: the model's.",
+    ),
 ]
 Sight = Annotated[
     Literal["full", "release", "isolated"] | None,
@@ -73,6 +97,19 @@ Quantize = Annotated[
 ]
 Attention = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Also draw where regions of the references look.")
+]
+Recipe = Annotated[
+    Path,
+    typer.Argument(
+        metavar="RECIPE",
+        callback=recipe_file,
+        autocompletion=complete,
+        help="A .toml file, or the name of one that comes with the program.",
+    ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="section.key=value", help="Change a value of the recipe; repeatable."),
 ]
 File = Annotated[Path, typer.Option("--output", metavar="FILE", help="The file to write.")]
 Folder = Annotated[Path, typer.Option("--output", metavar="DIR", help="The folder to write into.")]

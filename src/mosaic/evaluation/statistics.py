@@ -29,6 +29,7 @@ class Interval:
     high: float
 
     def holds(self, value: float) -> bool:
+        """Whether a value lies in it, its ends included."""
         return self.low <= value <= self.high
 
 

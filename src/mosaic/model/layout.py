@@ -60,8 +60,8 @@ class TokenLayout:
     references: tuple[Grid, ...] = ()
     visibility: Visibility = Visibility.RELEASE
     positions: Positions = Positions.WIDTH
-    reference_time: float = 0.0  # the noise level references stand at …
-    reference_guidance: float = 1.0  # … and their guidance: 0 and 1 in the release
+    reference_time: float = 0.0  # noise level references stand at: 0 in the release
+    reference_guidance: float = 1.0  # guidance references stand at: 1 in the release
 
     def __post_init__(self) -> None:
         """ValueError for a negative text length, an unknown visibility or unknown positions."""

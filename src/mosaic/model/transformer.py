@@ -85,7 +85,7 @@ class MosaicTransformer(FluxTransformer2DModel):
         self.compile_repeated_blocks(**options)
 
     def fuse_lora(self, *_: Any, **__: Any) -> None:
-        """Refused: merged weights would adapt text and target as well."""
+        """ValueError, always: merged weights would adapt text and target as well."""
         raise ValueError(
             "A LoRA on reference tokens alone cannot be fused into the weights all tokens share."
         )

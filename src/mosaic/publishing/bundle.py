@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mosaic.pictures import read_recipe
 from mosaic.publishing.card import People, Shown, Telling, card, figures, people
@@ -15,7 +16,7 @@ from mosaic.publishing.data_card import dataset_card
 from mosaic.publishing.figures import read_figures
 from mosaic.publishing.licences import IDENTIFIER, UNKNOWN, Licence, licence_of
 from mosaic.publishing.paths import text_without_paths, without_paths
-from mosaic.publishing.source import Source
+from mosaic.publishing.source import LORA, Source
 
 MOST_PICTURES = 8
 
@@ -52,10 +53,10 @@ def write(source: Source, target: str, extras: Extras, folder: Path, *, links: b
     """Everything that is published, in an empty folder; links: large files as links to where they lie."""
     folder.mkdir(parents=True, exist_ok=True)
     terms = terms_of(source, extras.licence)
-    found = None if extras.evaluation is None else read_figures(extras.evaluation)
+    found = None if extras.evaluation is None else _measured(source, extras.evaluation)
     for name, path in source.files.items():
         _place(path, folder / name, links)
-    if source.recipe:
+    if source.recipe and source.kind != "dataset":
         _write_json(source.recipe, folder / "recipe.json")
     if found is not None:
         _write_json(found, folder / "evaluation" / "summary.json")
@@ -71,6 +72,21 @@ def write(source: Source, target: str, extras: Extras, folder: Path, *, links: b
         files={} if source.kind == "dataset" else _listed(folder),
     )
     (folder / "README.md").write_text(_card(source, telling), encoding="utf-8")
+
+
+def _measured(source: Source, evaluation: Path) -> dict[str, Any]:
+    """The figures. ValueError if these are of other weights; of pictures that were brought none are told."""
+    from mosaic.pipeline.loading import folder_hash, sampled_hash
+
+    found = read_figures(evaluation)
+    told = [method.get("settings", {}).get("hashes", {}).get(source.kind) for method in found["methods"]]
+    if source.kind == "dataset" or not any(told):
+        return found
+    lora, index = source.files.get(LORA), source.files.get("model_index.json")
+    own = folder_hash(index.parent) if index else sampled_hash(lora) if lora else ""
+    if own not in told:
+        raise ValueError(f"--evaluation {evaluation} measured another {source.kind}: evaluate this one.")
+    return found
 
 
 def _card(source: Source, telling: Telling) -> str:
@@ -90,7 +106,7 @@ def _extended(text: str, telling: Telling, toys: bool) -> str:
     if telling.figures is not None:
         parts.append(figures(telling.figures).replace("## Figures", "## Figures of an evaluation").strip())
     if telling.people is not None or "## People" not in text:
-        parts.append(people(telling.people or ("none" if toys else None)))
+        parts.append(people(telling.people, toys))
     return "\n\n".join(parts) + "\n"
 
 
@@ -106,7 +122,7 @@ def _place(path: Path, place: Path, links: bool) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     if place.suffix == ".json" and _rewritten(path, place):
         return
-    if place.name == "lora.safetensors" and _cleaned(path, place):
+    if place.name.startswith("lora") and place.suffix == ".safetensors" and _cleaned(path, place):
         return
     if links:
         place.symlink_to(path.resolve())

@@ -15,6 +15,7 @@ from mosaic.publishing.source import Source
 
 People = Literal["none", "synthetic", "consented"]
 
+TOYS = "Nothing but painted toys went into it: no photograph, and no picture of a person."
 SAID: dict[People | None, str] = {
     "none": "The publisher states that no pictures of people went into it.",
     "synthetic": "The publisher states that all people in its pictures are synthetic: none of them exists.",
@@ -70,7 +71,7 @@ def card(source: Source, telling: Telling) -> str:
         _made(source),
         figures(telling.figures),
         limits(source, telling.figures is not None),
-        people(telling.people or ("none" if source.toys else None)),
+        people(telling.people, source.toys),
         licence(source, telling.licence),
         "## Files\n\n" + table(("file", "bytes", "SHA-256"), [(n, *f) for n, f in telling.files.items()]),
     ]
@@ -115,7 +116,9 @@ def _use(source: Source, target: str) -> str:
     base = without_paths(source.base)
     if source.kind == "lora":
         model = "embedded" if base == "mosaic-tiny" else base if "/" in base else "ITS_BASE"
+        unnamed = "\n\nFor ITS_BASE put the model it was trained on, which its file does not name."
         options, loads = f"--model {model} --lora {target}", _plain_lora(target)
+        loads = unnamed + loads if model == "ITS_BASE" else loads
     else:
         options, loads = f"--model {target}", ""
     return (
@@ -150,7 +153,11 @@ def _made(source: Source) -> str:
     lines += [f"- commit of the code: `{commit}`"] if commit else ["- commit of the code: not told"]
     found = {key: _value(source.recipe, key) for key in TOLD}
     rows = [(f"`{key}`", without_paths(value)) for key, value in found.items() if value not in (None, "")]
-    told = "\n\n" + table(("key", "value"), rows) + "\n\n`recipe.json` has every key." if rows else ""
+    told = (
+        "\n\n" + table(("key", "value"), rows) + "\n\n[recipe.json](recipe.json) has every key."
+        if rows
+        else ""
+    )
     return "## How it was made\n\n" + "\n".join(lines) + told
 
 
@@ -183,9 +190,9 @@ def limits(source: Source, measured: bool) -> str:
     return f"## Intended use and limits\n\n{use}\n\n{told}"
 
 
-def people(said: People | None) -> str:
-    """Consent."""
-    return f"## People\n\n{SAID[said]}"
+def people(said: People | None, toys: bool) -> str:
+    """Consent: as stated, or what the code itself knows of a toybox."""
+    return f"## People\n\n{TOYS if toys and said is None else SAID[said]}"
 
 
 def licence(source: Source, terms: Licence) -> str:

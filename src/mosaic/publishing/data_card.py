@@ -43,10 +43,11 @@ def dataset_card(source: Source, target: str, terms: Licence, said: People | Non
         made = json.loads(source.files["toybox.json"].read_text(encoding="utf-8"))
         parts.append(f"{TOYS}\n\n{table(('option of `mosaic toybox`', 'value'), list(made.items()))}")
     parts += [
-        "## Use\n\n`mosaic train RECIPE.toml --set data.source=shards --set data.path=THIS_FOLDER` reads it.",
+        "## Use\n\n`mosaic train RECIPE.toml --set data.source=shards --set data.path=THIS_FOLDER` reads it,"
+        " `mosaic inspect THIS_FOLDER` shows it.",
         "## Subjects a sample\n\n" + table(("subjects", "samples"), sorted(subjects.items())),
         "## Nouns\n\n" + table(("noun", "references"), nouns.most_common(NOUNS)),
-        people("none" if source.toys else said),
+        people(said, source.toys),
         f"## Licence\n\n{terms.name or terms.identifier}. {terms.says}".strip(),
     ]
     return "\n\n".join(parts) + "\n"

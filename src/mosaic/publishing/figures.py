@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mosaic.publishing.paths import without_paths
+
+SUMMARY = "All of it, with counts and comparisons: [evaluation/summary.json](evaluation/summary.json)."
 
 
 def read_figures(folder: Path) -> dict[str, Any]:
@@ -32,7 +34,7 @@ def figures_section(found: Mapping[str, Any]) -> str:
         if rows := _rows(found, part):
             told = table(["measure", *map(_title, found["methods"])], rows)
             parts.append(f"{part}, {about.get('records', '?')} records:\n\n{told}")
-    return "\n\n".join([*parts, *_notes(found)]) + "\n"
+    return "\n\n".join([*parts, *_notes(found), SUMMARY]) + "\n"
 
 
 def _rows(found: Mapping[str, Any], part: str) -> list[list[str]]:
@@ -67,11 +69,9 @@ def _notes(found: Mapping[str, Any]) -> list[str]:
             "measured by another model than the published one and compares with no published table."
         )
     notes += [
-        f"{method['name']}: "
-        + ", ".join(f"{key} {value}" for key, value in settings.items() if value is not None)
-        + "."
+        f"{method['name']}: " + ", ".join(told) + "."
         for method in found["methods"]
-        if (settings := {k: v for k, v in method.get("settings", {}).items() if k != "folder"})
+        if (told := list(_settings(method.get("settings", {}))))
     ]
     if found.get("deviations"):
         notes.append("Deviations from the protocol: " + " ".join(found["deviations"]))
@@ -80,6 +80,13 @@ def _notes(found: Mapping[str, Any]) -> list[str]:
             "Measured with " + ", ".join(f"{name} {v}" for name, v in found["versions"].items()) + "."
         )
     return notes
+
+
+def _settings(settings: Mapping[str, object]) -> Iterator[str]:
+    words = {True: "yes", False: "no"}
+    for key, value in settings.items():
+        if value is not None and key not in ("folder", "hashes"):
+            yield f"{key} {words[value] if isinstance(value, bool) else value}"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -33,9 +34,10 @@ class Source:
     @property
     def toys(self) -> bool:
         """Whether nothing but the toybox went into it: no photograph, and nobody's picture."""
-        data = self.recipe.get("data", {})
-        made = isinstance(data, dict) and data.get("source") == "toybox"
-        return "toybox.json" in self.files or made
+        told = {section: dict(table) for section, table in self.recipe.items() if isinstance(table, dict)}
+        trained = told.get("data", {}).get("source") == "toybox"
+        painted = told.get("paint", {}).get("kind") == "toybox" and "import" not in told
+        return "toybox.json" in self.files or trained or painted
 
 
 def find(path: Path) -> Source:
@@ -81,7 +83,7 @@ def _model(folder: Path, run: Path) -> Source:
     from mosaic.pipeline.loading import COMPONENTS, check_folder
 
     check_folder(folder)
-    found = [folder / "model_index.json", folder / LORA]
+    found = [folder / "model_index.json", *folder.glob("lora*.safetensors")]  # its own, and those to choose
     found += [file for name in COMPONENTS for file in (folder / name).rglob("*")]
     wanted = {".json", ".safetensors", ".txt", ".model"}  # never a pickle
     files = {
@@ -103,7 +105,17 @@ def _dataset(folder: Path) -> Source:
     missing = [name for name in listed if name not in files]
     if missing:
         raise ValueError(f"{folder} lacks {missing[0]}, which its SHA256SUMS names: pack it again.")
-    return Source(kind="dataset", files=files, card=_card(folder), recipe=_json(folder / "recipe.json"))
+    return Source(kind="dataset", files=files, card=_card(folder), recipe=_curated(folder / "recipe.toml"))
+
+
+def _curated(recipe: Path) -> dict[str, Any]:
+    """As `mosaic curate` leaves it beside the shards; its card has it too."""
+    if not recipe.is_file():
+        return {}
+    try:
+        return tomllib.loads(recipe.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{recipe} is broken ({error}).") from error
 
 
 def _card(folder: Path) -> Path | None:

@@ -116,7 +116,10 @@ VARIED = ("primary", "secondary", "pattern", "accessory", "accessory_colour", "a
 
 
 def vary(identity: Identity, attribute: str, rng: np.random.Generator) -> Identity:
-    """The same toy but for one attribute, which shows: one of `VARIED`. The split may change."""
+    """The same toy but for one attribute, which shows: one of `VARIED`. The split may change.
+
+    ValueError for the colour of an accessory that is not worn.
+    """
     current = getattr(identity, attribute)
     if attribute in ("pattern", "accessory"):
         count = len(PATTERNS) if attribute == "pattern" else len(ACCESSORIES)
