@@ -15,6 +15,8 @@ PAGES = {
     "CHANGELOG.md": "changelog.md",
 }
 FETCHED = "https://unpkg.com/iframe-worker/shim"
+LINE_OF_CODE = re.compile(r"<code>([^<]{30,})</code>")
+UNTESTED = re.compile(r"^# not run by the tests: (?:(needs .*\n)|.*\n)", re.MULTILINE)
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s#:]+)(#[^)\s]*)?\)")
 
 
@@ -27,7 +29,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """A link to a page of the root leads to its place on the site; one to any other file becomes its path."""
+    """A link to a page of the root leads to its place on the site; one to any other file becomes its path.
+
+    What a shell block tells the tests is left out, but for what the block needs.
+    """
 
     def mended(link: re.Match[str]) -> str:
         words, target, anchor = link[1], link[2].removeprefix("../"), link[3] or ""
@@ -38,7 +43,14 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
             return link[0]
         return words if target in words else f"{words} (`{target}`)"
 
-    return markdown if page.file.src_uri.startswith("api/") else LINK.sub(mended, markdown)
+    if page.file.src_uri.startswith("api/"):
+        return markdown
+    return LINK.sub(mended, UNTESTED.sub(lambda line: f"# {line[1]}" if line[1] else "", markdown))
+
+
+def on_page_content(html: str, **_: object) -> str:
+    """A line of code in a table may be broken, a name may not: the style sheet tells them apart by this."""
+    return LINE_OF_CODE.sub(r'<code class="line">\1</code>', html)
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:

@@ -25,6 +25,9 @@ A recipe says by its head what it aims at, on which hardware, how long it takes,
 whether anybody has run it. This page is those heads: `python examples/recipes_page.py docs/recipes.md` writes
 it, and a test holds the two together. *Measured* is what was seen on the machine that the head names;
 *derived* is arithmetic ([mosaic plan](plan.md)), no observation. No recipe of FLUX.1-dev has been run yet.
+
+A command takes a recipe's file or its name: `mosaic train toybox-smoke --output runs/smoke`. An installed
+wheel brings them all along; a file of yours that is there comes first.
 """
 
 

@@ -68,11 +68,35 @@ def test_links_between_pages_end_in_pages(site: Path) -> None:
         assert page.name == "404.html" or not missing, page
 
 
+def test_shell_blocks_tell_readers_what_they_need_and_nothing_of_the_tests(site: Path) -> None:
+    text = (site / "studio.html").read_text(encoding="utf-8")
+    assert "not run by the tests" not in text and "# needs a GPU, and FLUX.1-dev" in text
+
+
 def test_the_api_tells_shapes(site: Path) -> None:
     text = (site / "api" / "objectives.html").read_text(encoding="utf-8")
     assert "(B, K, P, T)" in text and "eq. 10" in text
     fields = (site / "api" / "evaluation.html").read_text(encoding="utf-8")
+    assert "<code>mosaic.evaluation.tally</code>" in fields  # where to import from
+    assert not [
+        page for page in (site / "api").glob("*.html") if "</code>: …" in page.read_text(encoding="utf-8")
+    ]
     assert "what a detector looks for" in fields  # a comment on the line of BenchSubject.noun
+
+
+def test_the_api_leaves_no_method_and_no_error_out() -> None:
+    griffe = pytest.importorskip("griffe", reason="the extra docs is not installed")
+    package = griffe.load("mosaic", search_paths=[str(ROOT / "src")])
+    pages = "".join(page.read_text("utf-8") for page in (ROOT / "docs" / "api").glob("*.md"))
+    named = [package[name] for name in re.findall(r"^::: mosaic\.(\S+)", pages, re.MULTILINE)]
+    assert len(named) > 80
+    functions = [one for one in named if one.is_function]
+    for one in named:
+        if one.is_class:
+            functions += [m for m in one.members.values() if m.is_function and not m.name.startswith("_")]
+    assert not [one.path for one in functions if one.docstring is None]
+    raising = [one for one in functions if "raise ValueError" in "\n".join(one.lines)]
+    assert not [one.path for one in raising if "ValueError" not in one.docstring.value]
 
 
 # ---------------------------------------------------------------- pages that are written from the code

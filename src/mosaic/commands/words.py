@@ -59,9 +59,7 @@ References = Annotated[
 Model = Annotated[
     str, typer.Option(metavar="M", help="embedded, a folder in diffusers' layout, or a hub id.")
 ]
-Lora = Annotated[
-    str | None, typer.Option(metavar="L", help="A file, hub id or name (isolated); default: the model's own.")
-]
+Lora = Annotated[str | None, typer.Option(metavar="L", help="A file or hub id; default: the model's own.")]
 Seed = Annotated[int, typer.Option(metavar="N", callback=seed_of_torch, help="Same seed, same result.")]
 Steps = Annotated[
     int | None, typer.Option(metavar="N", min=1, max=1000, help="Steps of the sampler; default: the model's.")

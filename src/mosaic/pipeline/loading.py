@@ -58,11 +58,11 @@ def load(
     """A pipeline ready to be called.
 
     model: "embedded", a folder in diffusers' FLUX layout, or a hub id. lora: a file, a hub id (OWNER/NAME or
-    OWNER/NAME/FILE), or the NAME of a lora-NAME.safetensors in the model's folder ("isolated" of the embedded
-    model); None takes the folder's own lora.safetensors, if it has one. device: None, a GPU if there is one.
-    dtype: None, bfloat16 on a GPU, quantised and for large models, else float32. offload: "none", "model",
-    "group" or "sequential", to keep weights on the CPU in between. quantize: "none", "fp8", "int8" or "int4"
-    of the transformer's base. ValueError, in one sentence, for what is missing or too much.
+    OWNER/NAME/FILE), or the NAME of a lora-NAME.safetensors in the model's folder; None takes the folder's
+    own lora.safetensors, if it has one. device: None, a GPU if there is one. dtype: None, bfloat16 on a GPU,
+    quantised and for large models, else float32. offload: "none", "model", "group" or "sequential", to keep
+    weights on the CPU in between. quantize: "none", "fp8", "int8" or "int4" of the transformer's base.
+    ValueError, in one sentence, for what is missing or too much.
     """
     found = find(model, lora, device=device, dtype=dtype, offload=offload, quantize=quantize)
     with explained("load this model"):
