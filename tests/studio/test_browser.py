@@ -208,6 +208,25 @@ def test_history_and_library_outlive_the_page(
 
 
 @pytest.mark.slow
+def test_a_picture_is_deleted_after_a_question(page: Any, studio: tuple[str, Maker]) -> None:
+    page.get_by_label("Prompt").fill("a bear on snow")
+    page.get_by_label("Seed").fill("78")
+    page.get_by_role("button", name="Generate").click()
+    until_made(page)
+    small = page.locator("#history").get_by_role("button", name="a bear on snow (seed 78)")
+    page.get_by_role("button", name="Delete this picture").click()
+    page.get_by_role("button", name="Leave it").click()
+    page.get_by_role("button", name="Delete this picture").click()
+    assert small.is_visible()
+    page.get_by_role("button", name="Delete it for good").click()
+    page.get_by_text("Deleted. References that no picture shows").wait_for()
+    page.wait_for_selector("#result .empty")
+    page.wait_for_function("!document.querySelector('#delete')?.offsetParent")
+    assert small.count() == 0
+    assert "a bear on snow" not in [entry.recipe["prompt"] for entry in studio[1].history.entries()]
+
+
+@pytest.mark.slow
 def test_which_gpu(page: Any) -> None:
     page.get_by_text("Which GPU makes a picture?").click()
     page.get_by_role("button", name="Estimate").click()

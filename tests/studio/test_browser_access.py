@@ -48,6 +48,8 @@ def test_by_keyboard_alone(page: Any) -> None:
 def test_narrow_and_dark(browser: Any, studio: tuple[str, Maker], width: int, scheme: str) -> None:
     page = opened(browser, studio[0], color_scheme=scheme)
     page.set_viewport_size({"width": width, "height": 900})
+    whole = "document.querySelector('.gradio-container').getBoundingClientRect().width"
+    assert page.evaluate(whole) == width  # whatever is on the page, and on every tab
     page.get_by_role("button", name="Try four toys").click()
     page.wait_for_selector("#card-4 img")
     assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -120,6 +120,17 @@ def test_a_recipe_cannot_reach_outside_the_shelf(history: History, tmp_path: Pat
             history.references(forged)
 
 
+def test_a_picture_is_deleted_whole(history: History) -> None:
+    kept, gone = saved(history, 1), saved(history, 2)
+    history.remove(gone.name)
+    assert [entry.name for entry in history.entries()] == [kept.name]
+    assert {file.stem for file in history.folder.iterdir()} == {kept.name}
+    assert history.references(kept)
+    for name in (gone.name, "../references/x", ""):
+        with pytest.raises(ValueError, match="no picture"):
+            history.remove(name)
+
+
 def test_references_that_nothing_shows_go_after_a_week(tmp_path: Path, history: History) -> None:
     """Those of the history and the library stay; so does what was dropped, once more or first, since."""
     entry, library = saved(history), Library(tmp_path / "library", history.shelf)

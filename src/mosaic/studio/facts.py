@@ -20,7 +20,7 @@ TOYS = (
 )
 SHARED = (
     "Others can reach this page, and there is no password: whoever does sees every picture made here, its "
-    "references and the library."
+    "references and the library, and may delete them."
 )
 
 

@@ -127,6 +127,13 @@ class History:
             raise ValueError(f"There is no picture {name} in the history: choose another.")
         return Entry(name=name, file=file, recipe=read_recipe(file))
 
+    def remove(self, name: str) -> None:
+        """Delete a picture and what was kept with it; `Shelf.prune` takes its references later. ValueError if
+        there is none."""
+        file = self.entry(name).file
+        for suffix in (".png", ".webp", ".npz"):  # the PNG first: it is what makes an entry
+            file.with_suffix(suffix).unlink(missing_ok=True)
+
     def references(self, entry: Entry) -> list[Given]:
         """Its references. ValueError if a file of one is gone."""
         used = entry.recipe.get("references", [])

@@ -98,6 +98,10 @@ class ResultParts:
 
     picture: gr.Image
     progress: gr.HTML
+    delete: gr.Button
+    sure: gr.Row
+    yes: gr.Button
+    no: gr.Button
     why: gr.Column
     references: gr.HTML
     view: gr.Radio
@@ -263,7 +267,12 @@ def lay_result() -> dict[str, Any]:
         elem_id="result",
         alt_text="The picture made",
     )
-    return {"progress": progress, "picture": picture}
+    quiet: dict[str, Any] = {"size": "sm", "elem_classes": "quiet"}
+    delete = gr.Button("Delete this picture", elem_id="delete", visible=False, **quiet)
+    with gr.Row(visible=False, elem_id="sure") as sure:
+        no, yes = gr.Button("Leave it", **quiet), gr.Button("Delete it for good", **quiet)
+    found = {"progress": progress, "picture": picture}
+    return found | {"delete": delete, "sure": sure, "yes": yes, "no": no}
 
 
 def lay_why() -> dict[str, Any]:

@@ -18,7 +18,7 @@ from mosaic.studio.layout import AS_TRAINED, TO_RESULT, Parts
 from mosaic.studio.making import Event, Failed, Loading, Made, Maker, Reading, Stepped, Stopped, Waiting, Wish
 from mosaic.studio.pieces import history, note, progress, seconds
 from mosaic.studio.references_tab import PAGE, page, shown_in
-from mosaic.studio.why_tab import opened
+from mosaic.studio.why_tab import closed, opened
 
 Updates = list[Any]
 MOST_SEED = 2**31 - 1  # a die's, short enough to be typed
@@ -168,9 +168,24 @@ class Making:
             *page(cards, str(recipe["prompt"])),
         ]
 
+    def deleted(self, shown: str | None) -> Updates:
+        """The picture shown is gone from disk and page."""
+        try:
+            self.maker.history.remove(shown or "")
+        except ValueError as error:
+            return [note(str(error)), *[gr.skip()] * DELETED]
+        gone = "Deleted. References that no picture shows follow within a week."
+        return [note(gone, "status done"), gr.Image(value=None), None, self.pictures(), *closed()]
+
 
 KEPT = 2 + 6  # entry, history, what `opened` fills
+DELETED = 3 + 6  # picture, entry, history, what `opened` fills
 RESTORED = 2 + 6 + 7 + PAGE
+
+
+def asked_to_delete(entry: str | None, sure: bool) -> Updates:
+    """The button, and the question it asks. entry: the picture shown."""
+    return [gr.Button(visible=bool(entry) and not sure), gr.Row(visible=bool(entry) and sure)]
 
 
 def buttons(busy: bool) -> Updates:
@@ -246,5 +261,21 @@ def wire(parts: Parts, answers: Making) -> None:
         answers.restored,
         None,
         [result.progress, result.picture, parts.entry, *opens, *settings.values, *shown_in(parts)],
+        **quiet,
+    ).then(None, js=TO_RESULT, **quiet)
+    wire_deleting(parts, answers, opens, quiet)
+
+
+def wire_deleting(parts: Parts, answers: Making, opens: list[Any], quiet: Mapping[str, Any]) -> None:
+    """Delete asks once more; nothing is asked about a picture that is no longer shown."""
+    result = parts.result
+    question = [result.delete, result.sure]
+    parts.entry.change(lambda entry: asked_to_delete(entry, sure=False), parts.entry, question, **quiet)
+    result.delete.click(lambda entry: asked_to_delete(entry, sure=True), parts.entry, question, **quiet)
+    result.no.click(lambda entry: asked_to_delete(entry, sure=False), parts.entry, question, **quiet)
+    result.yes.click(
+        answers.deleted,
+        parts.entry,
+        [result.progress, result.picture, parts.entry, result.history, *opens],
         **quiet,
     ).then(None, js=TO_RESULT, **quiet)

@@ -28,13 +28,18 @@ Where = tuple[int, float, float]  # reference, x, y
 def opened(why: Why | None, entry: Entry) -> Updates:
     """The section for a picture: section, references, view, block, what is seen, the point."""
     if why is None:
-        return [gr.Column(visible=False), "", LOOKS, gr.skip(), "", None]
+        return closed()
     choices = blocks_told(why.blocks)
     where = (0, *middle(why.canvases[0]))
     with Image.open(entry.file) as picture:
         drawn = look_at(why, picture, where, None)
     block = gr.Dropdown(choices=choices, value=choices[0], visible=why.blocks > 0)
     return [gr.Column(visible=True), references(why), LOOKS, block, drawn, where]
+
+
+def closed() -> Updates:
+    """In the order of `opened`, for no picture."""
+    return [gr.Column(visible=False), "", LOOKS, gr.skip(), "", None]
 
 
 def look_at(why: Why, picture: Image.Image, where: Where, block: int | None) -> str:
