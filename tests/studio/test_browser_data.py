@@ -110,6 +110,8 @@ def test_a_dataset_is_looked_at_judged_and_checked_by_keys(page: Any, data: Path
     page.keyboard.press("Enter")  # a card is a button
     page.locator("#data-picture svg").wait_for()
     address, second = first.get_attribute("data-sample"), cards.nth(1).get_attribute("data-sample")
+    page.locator(f'[data-shown="{address}"]').wait_for()
+    assert not page.get_by_label("What the fields began with").is_visible()
     page.keyboard.press("ArrowRight")
     page.locator(f'[data-shown="{second}"]').wait_for()
     page.locator("#data-keep").focus()  # keys are heard wherever nothing is typed

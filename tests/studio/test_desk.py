@@ -18,7 +18,8 @@ from mosaic.studio.data import desk as steps
 from mosaic.studio.data.edits import Edit, Review
 from mosaic.studio.data.filters import Filter, range_of, score_names
 from mosaic.studio.data.listing import Entry
-from mosaic.studio.data.mending import Words, mend, restore
+from mosaic.studio.data.mending import Seen, Words, mend, restore
+from mosaic.studio.data.samples_tab import _saved
 from mosaic.studio.data.sheet import sheet
 from mosaic.studio.data.views import LOUPE, cards, lacking, loupe, reach_of
 from mosaic.studio.roots import Roots
@@ -137,6 +138,19 @@ def test_two_windows_do_not_undo_each_other(tmp_path: Path) -> None:
         mend(now, replace(seen, caption="a bear, a mug"), seen)
     assert len(restore(now)) == 2 and Words.of(steps.chosen(now)) == seen
     assert not restore(now)
+
+
+def test_what_is_typed_belongs_to_the_sample_it_was_typed_for(tmp_path: Path) -> None:
+    """A key that comes before the answer to the last one finds another sample chosen."""
+    now = desk_on(tmp_path, curated(tmp_path / "set"))
+    first, second = [entry.address for entry in now.dataset.entries()][:2]
+    words = Words.of(steps.chosen(replace(now, selected=first)))
+    sent = Seen(sample=first, words=words).sent()
+    assert Seen.received(sent) == Seen(sample=first, words=words) and Seen.received("") is None
+    moved, nouns = replace(now, selected=second), "\n".join(words.nouns)
+    assert _saved(moved, words.caption, words.detailed_caption, nouns, sent) == 0
+    assert _saved(moved, "a bear, a mug", words.detailed_caption, nouns, sent) == 1
+    assert [edit.sample for edit in now.review.edits.values()] == [first]
 
 
 def test_keys_step_through_samples_and_pages(tmp_path: Path) -> None:

@@ -12,10 +12,9 @@ from mosaic.studio.data import desk as steps
 from mosaic.studio.data import views
 from mosaic.studio.data.desk import Desk
 from mosaic.studio.data.marking import precision
-from mosaic.studio.data.opening import if_open
+from mosaic.studio.data.opening import IN_TURN, QUIET, if_open
 from mosaic.studio.telling import told
 
-QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 KEYS = {"right": "R", "wrong": "W", "unsure": "U"}
 ABOUT = (
     '<p class="ms-faint">One point at a time, drawn at random, without what the matcher thought of it. '
@@ -68,7 +67,7 @@ def check(desk: gr.State) -> Callable[[Any], None]:
         now = replace(now, seed=int(number or 0))
         return now, *_shown(now)
 
-    seed.change(draw, [desk, seed], [desk, *outputs], **QUIET)
+    seed.change(draw, [desk, seed], [desk, *outputs], **IN_TURN)
     return lambda event: event.then(if_open(_shown, len(outputs)), desk, outputs, **QUIET)
 
 

@@ -5,8 +5,9 @@ So two windows may mend one sample: the second is told where the first has mende
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from mosaic.studio.data.desk import Chosen, Desk, chosen, write
 from mosaic.studio.data.edits import Edit, Thing
@@ -35,6 +36,31 @@ class Words:
     def stripped(self) -> Words:
         """As they are read back from the page where nobody changed them."""
         return Words.typed(self.caption, self.detailed_caption, "\n".join(self.nouns))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """Words and the sample they are of, as the page keeps them beside its fields.
+
+    A key may come before the answer to the one before it: what is typed belongs to this sample, whichever
+    is chosen by then.
+    """
+
+    sample: str
+    words: Words
+
+    def sent(self) -> str:
+        """For the page."""
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+    @staticmethod
+    def received(text: str) -> Seen | None:
+        """From the page; None where no sample is shown."""
+        if not text:
+            return None
+        told = json.loads(text)
+        words = told["words"]
+        return Seen(sample=told["sample"], words=Words(**words | {"nouns": tuple(words["nouns"])}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

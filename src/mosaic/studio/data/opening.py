@@ -1,4 +1,4 @@
-"""Steps that follow upon opening a dataset: nothing is to be filled where that failed."""
+"""How the steps of this tab run: in turn where they move the desk, not at all where no dataset is open."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ import gradio as gr
 
 from mosaic.studio.data.desk import Desk
 from mosaic.studio.telling import told
+
+QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+# Of every event that gives back a desk: each begins with the desk that the one before it left. Side by side,
+# the slower would put its older desk in the place of the other's.
+LANE: dict[str, Any] = {"concurrency_id": "desk", "concurrency_limit": 1}
+IN_TURN = QUIET | LANE
 
 
 def if_open(fill: Callable[[Desk], Any], outputs: int) -> Callable[[Desk], Any]:

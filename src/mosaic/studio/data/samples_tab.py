@@ -13,11 +13,11 @@ from mosaic.studio.data import desk as steps
 from mosaic.studio.data import mending, views
 from mosaic.studio.data.desk import Desk
 from mosaic.studio.data.filters import REVIEWED, Filter, range_of
-from mosaic.studio.data.mending import Words
+from mosaic.studio.data.mending import Seen, Words
+from mosaic.studio.data.opening import IN_TURN, QUIET
 from mosaic.studio.pieces import asset
 from mosaic.studio.telling import told
 
-QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 CHOOSE = (
     '<p class="ms-none">Choose a sample to look at it. Keys: <span class="ms-key">←</span> '
     '<span class="ms-key">→</span> the sample before and after, <span class="ms-key">K</span> keep, '
@@ -94,7 +94,7 @@ class Samples:
                 self.masks = gr.Checkbox(False, label="Masks", min_width=80, scale=1)
                 large = gr.Button("Larger (L)", size="sm", min_width=90, scale=1, elem_id="data-large")
             large.click(None, js=LARGE)
-            self.seen = gr.State(None)
+            self.seen = gr.Textbox("", label="What the fields began with", elem_classes="ms-unseen")
             self.caption = gr.Textbox(
                 label="Caption", info="Nouns and places", lines=2, max_length=4000, elem_id="data-caption"
             )
@@ -145,27 +145,27 @@ class Samples:
             [desk, *controls],
             [desk, *self.listing],
             trigger_mode="always_last",
-            **QUIET,
+            **IN_TURN,
         )
         for button, pages in ((self.back, -1), (self.on, 1)):
-            button.click(_turn(pages), desk, [desk, *self.listing], js=TO_TOP, **QUIET)
+            button.click(_turn(pages), desk, [desk, *self.listing], js=TO_TOP, **IN_TURN)
 
         @told
         def at_page(now: Desk, number: float | None) -> Any:
             now = steps.at_page(now, int(number or 1))
             return now, *listed(now)
 
-        self.go.submit(at_page, [desk, self.go], [desk, *self.listing], js=TO_TOP, **QUIET)
+        self.go.submit(at_page, [desk, self.go], [desk, *self.listing], js=TO_TOP, **IN_TURN)
 
         everything = [desk, *self.listing, *self.shown]
         page = [desk, *view, self.caption, self.looks, self.nouns, self.seen]
-        self.cards.choose(_chosen, page, everything, **QUIET)
-        self.cards.decide(_decided, page, everything, **QUIET)
-        self.cards.step(_stepped, page, everything, **QUIET)
+        self.cards.choose(_chosen, page, everything, **IN_TURN)
+        self.cards.decide(_decided, page, everything, **IN_TURN)
+        self.cards.step(_stepped, page, everything, **IN_TURN)
         for button, value in ((self.keep, "keep"), (self.drop, "drop"), (self.open, None)):
-            button.click(_decision(value), page, everything, **QUIET)
-        self.save.click(_mended, page, everything, **QUIET)
-        self.restore.click(_restored, [desk, *view], everything, **QUIET)
+            button.click(_decision(value), page, everything, **IN_TURN)
+        self.save.click(_mended, page, everything, **IN_TURN)
+        self.restore.click(_restored, [desk, *view], everything, **IN_TURN)
         draw = told(lambda now, lines, masks: detailed(now, int(lines), masks)[2])
         gr.on([self.lines.release, self.masks.change], draw, [desk, *view], self.picture, **QUIET)
 
@@ -180,12 +180,12 @@ def _shown(now: Desk, lines: float, masks: bool) -> Any:
     return now, *listed(now), *detailed(now, int(lines), masks)
 
 
-def _saved(now: Desk, caption: str, looks: str, nouns: str, seen: Words | None) -> int:
-    """Write what was typed of the sample that is shown, before it gives way; how many edits."""
-    typed = Words.typed(caption, looks, nouns)
-    if seen is None or typed == seen.stripped():
+def _saved(now: Desk, caption: str, looks: str, nouns: str, sent: str) -> int:
+    """Write what was typed of the sample that was shown, before it gives way; how many edits."""
+    typed, seen = Words.typed(caption, looks, nouns), Seen.received(sent)
+    if seen is None or typed == seen.words.stripped():
         return 0
-    edits = len(mending.mend(now, typed, seen))
+    edits = len(mending.mend(replace(now, selected=seen.sample), typed, seen.words))
     gr.Info(f"Edits written: {edits}.", duration=3)
     return edits
 
@@ -292,13 +292,7 @@ def listed(now: Desk) -> tuple[Any, ...]:
 def detailed(now: Desk, lines: int, masks: bool) -> tuple[Any, ...]:
     """The chosen sample in full."""
     if not now.selected:
-        return (
-            CHOOSE,
-            gr.update(visible=False),
-            *["", "", "", ""],
-            None,
-            "",
-        )
+        return CHOOSE, gr.update(visible=False), *[""] * 6
     one = steps.chosen(now)
     nouns = [noun for _, noun in one.nouns]
     lacks = views.lacking(one.caption, nouns)
@@ -314,6 +308,6 @@ def detailed(now: Desk, lines: int, masks: bool) -> tuple[Any, ...]:
         one.caption,
         one.detailed_caption,
         "\n".join(nouns),
-        Words.of(one),
+        Seen(sample=one.entry.address, words=Words.of(one)).sent(),
         views.scores_of(one.entry),
     )

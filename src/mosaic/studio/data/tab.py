@@ -13,9 +13,9 @@ from mosaic.errors import explain
 from mosaic.studio.data import desk as steps
 from mosaic.studio.data.check_tab import check
 from mosaic.studio.data.desk import Desk
-from mosaic.studio.data.opening import if_open
+from mosaic.studio.data.opening import LANE, QUIET, if_open
 from mosaic.studio.data.review_tab import compare_and_export
-from mosaic.studio.data.samples_tab import QUIET, Samples
+from mosaic.studio.data.samples_tab import Samples
 from mosaic.studio.pieces import asset
 from mosaic.studio.roots import Folders, roots_of
 
@@ -79,6 +79,7 @@ def tab(options: Folders) -> None:
         api_visibility="private",
         show_progress="minimal",
         show_progress_on=[status],
+        **LANE,
     )
     event.then(if_open(_counted, 6), desk, [status, *samples.choice_outputs], **QUIET)
     refresh_check(event)
