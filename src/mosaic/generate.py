@@ -80,6 +80,11 @@ class GenerateOptions:
         digits = len(str(self.count))
         return [self.output.with_stem(f"{self.output.stem}-{i:0{digits}}") for i in range(1, self.count + 1)]
 
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """What `MosaicPipeline.plan` takes beside prompt, references and size."""
+        return {"steps": self.steps, "guidance": self.guidance, "visibility": self.visibility}
+
 
 def generate(options: GenerateOptions) -> list[Path]:
     """Make the pictures; returns their files."""
@@ -102,14 +107,7 @@ def make_pictures(
     size = pipeline.size(height, width)
     look_over(pipeline, references, size, options)
     encoded = pipeline.encode_references(references, size, options.canvas)
-    plan = pipeline.plan(
-        options.prompt,
-        encoded,
-        size=size,
-        steps=options.steps,
-        guidance=options.guidance,
-        visibility=options.visibility,
-    )
+    plan = pipeline.plan(options.prompt, encoded, size=size, **options.sampling)
     request = attention_request(encoded) if options.attention is not None else None
     recipe = recipe_of(options, pipeline, size, plan)
     with progress(options.count * (len(plan.sigmas) - 1)) as advance:

@@ -15,6 +15,12 @@ from mosaic.studio.making import Maker
 
 
 @pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The model folder and LoRAs of `write_models`."""
+    return write_models(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="module")
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Maker]]:
     root = tmp_path_factory.mktemp("studio")
     with served(options_on(write_models(root / "models"), root / "folder")) as found:

@@ -5,16 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures_studio import given, maker_on, write_models
+from fixtures_studio import given, maker_on
 from PIL import Image
 
 from mosaic.studio import library as room
 from mosaic.studio.making import Made, Maker, Wish
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return write_models(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fixtures_studio import PROMPT, given, maker_on, write_models
+from fixtures_studio import PROMPT, given, maker_on
 from PIL import Image
 
 from mosaic.geometry import Grid, center_of
@@ -29,11 +29,6 @@ from mosaic.studio.why import (
     stride,
     tell_look,
 )
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return write_models(tmp_path_factory.mktemp("models"))
 
 
 def why_of(names: tuple[str, ...] = ("bear", "duck"), blocks: int = 3) -> Why:

@@ -21,7 +21,6 @@ from mosaic.perception.loading import opening
 from mosaic.sample import Picture
 
 WIDTHS = (1024, 128, 64, 16, 1)
-BACKBONE = "google/siglip-so400m-patch14-384"
 PREFIX = "scoring_head."  # of the published file's names
 
 

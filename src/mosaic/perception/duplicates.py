@@ -6,11 +6,10 @@ N pictures, D width of an embedding.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from mosaic.sample import Picture
@@ -74,28 +73,3 @@ class Hashes:
         distance = np.bitwise_count(np.frombuffer(hashes, np.uint64) ^ np.uint64(value))
         near = np.flatnonzero(distance <= self._most)
         return (numbers[near[0]], int(distance[near[0]])) if near.size else None
-
-
-def near_hashes(hashes: Iterable[int], most: int = 6) -> list[int]:
-    """Of each hash the index of the first one kept that differs in at most `most` bits; its own if none."""
-    kept, first, known = list[int](), list[int](), Hashes(most)
-    for index, value in enumerate(hashes):
-        near = known.nearest(value)
-        first.append(index if near is None else kept[near[0]])
-        if near is None:
-            kept.append(index)
-            known.add(value)
-    return first
-
-
-def near_embeddings(embeddings: NDArray[np.floating], least: float = 0.95) -> list[int]:
-    """The same by cosine: of each row (N, D) the first one kept that is as near as `least`, or its own."""
-    rows = np.asarray(embeddings, np.float64)
-    rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-    kept, first = list[int](), list[int]()
-    for index, row in enumerate(rows):
-        near = np.flatnonzero(rows[kept] @ row >= least) if kept else np.zeros(0, int)
-        first.append(kept[int(near[0])] if near.size else index)
-        if not near.size:
-            kept.append(index)
-    return first

@@ -173,7 +173,7 @@ class Maker:
             options = self._options(wish)
             size = pipeline.size(*(reversed(options.size) if options.size else (None, None)))
             encoded = self._encoded(pipeline, wish, options, size)
-            plan = planned(pipeline, options, encoded, size)
+            plan = pipeline.plan(options.prompt, encoded, size=size, **options.sampling)
             image, why = self._sampled(pipeline, wish, plan, encoded, stop, tell)
             recipe = recipe_of(options, pipeline, size, plan) | {"seed": wish.seed}
             pipeline.maybe_free_model_hooks()
@@ -278,23 +278,6 @@ class Maker:
             check(stop)
 
         return stepped
-
-
-def planned(
-    pipeline: MosaicPipeline,
-    options: GenerateOptions,
-    encoded: Sequence[EncodedReference],
-    size: tuple[int, int],
-) -> Plan:
-    """All but the seed, as `mosaic generate` plans it."""
-    return pipeline.plan(
-        options.prompt,
-        encoded,
-        size=size,
-        steps=options.steps,
-        guidance=options.guidance,
-        visibility=options.visibility,
-    )
 
 
 def check(stop: threading.Event) -> None:

@@ -18,6 +18,7 @@ from mosaic.studio.layout import AS_TRAINED, TO_RESULT, Parts
 from mosaic.studio.making import Event, Failed, Loading, Made, Maker, Reading, Stepped, Stopped, Waiting, Wish
 from mosaic.studio.pieces import history, note, progress, seconds
 from mosaic.studio.references_tab import PAGE, page, shown_in
+from mosaic.studio.telling import QUIET
 from mosaic.studio.why_tab import closed, opened
 
 Updates = list[Any]
@@ -236,7 +237,6 @@ def wire(parts: Parts, answers: Making) -> None:
     """Events of generating, cancelling and the history."""
     settings, result = parts.settings, parts.result
     opens = [result.why, result.references, result.view, result.block, result.seen, parts.point]
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     gr.on(
         [settings.generate.click, settings.prompt.submit],
         answers.generate,
@@ -252,30 +252,30 @@ def wire(parts: Parts, answers: Making) -> None:
         ],
         concurrency_limit=None,  # the maker has a line of its own
         trigger_mode="once",
-        **quiet,
+        **QUIET,
     )
-    gr.on([settings.generate.click, settings.prompt.submit], None, js=TO_RESULT, **quiet)
-    settings.cancel.click(answers.cancel, None, None, queue=False, **quiet)
-    settings.dice.click(rolled, None, settings.seed, queue=False, **quiet)
+    gr.on([settings.generate.click, settings.prompt.submit], None, js=TO_RESULT, **QUIET)
+    settings.cancel.click(answers.cancel, None, None, queue=False, **QUIET)
+    settings.dice.click(rolled, None, settings.seed, queue=False, **QUIET)
     result.history.click(
         answers.restored,
         None,
         [result.progress, result.picture, parts.entry, *opens, *settings.values, *shown_in(parts)],
-        **quiet,
-    ).then(None, js=TO_RESULT, **quiet)
-    wire_deleting(parts, answers, opens, quiet)
+        **QUIET,
+    ).then(None, js=TO_RESULT, **QUIET)
+    wire_deleting(parts, answers, opens)
 
 
-def wire_deleting(parts: Parts, answers: Making, opens: list[Any], quiet: Mapping[str, Any]) -> None:
+def wire_deleting(parts: Parts, answers: Making, opens: list[Any]) -> None:
     """Delete asks once more; nothing is asked about a picture that is no longer shown."""
     result = parts.result
     question = [result.delete, result.sure]
-    parts.entry.change(lambda entry: asked_to_delete(entry, sure=False), parts.entry, question, **quiet)
-    result.delete.click(lambda entry: asked_to_delete(entry, sure=True), parts.entry, question, **quiet)
-    result.no.click(lambda entry: asked_to_delete(entry, sure=False), parts.entry, question, **quiet)
+    parts.entry.change(lambda entry: asked_to_delete(entry, sure=False), parts.entry, question, **QUIET)
+    result.delete.click(lambda entry: asked_to_delete(entry, sure=True), parts.entry, question, **QUIET)
+    result.no.click(lambda entry: asked_to_delete(entry, sure=False), parts.entry, question, **QUIET)
     result.yes.click(
         answers.deleted,
         parts.entry,
         [result.progress, result.picture, parts.entry, result.history, *opens],
-        **quiet,
-    ).then(None, js=TO_RESULT, **quiet)
+        **QUIET,
+    ).then(None, js=TO_RESULT, **QUIET)

@@ -15,6 +15,7 @@ from mosaic.studio.library import Library
 from mosaic.studio.limits import check_count
 from mosaic.studio.pieces import lacking, note, strip, thumb
 from mosaic.studio.shelf import Shelf
+from mosaic.studio.telling import QUIET
 from mosaic.studio.toys import PROMPT, toy_cards
 
 Updates = list[Any]
@@ -128,24 +129,23 @@ def wire(parts: Parts, answers: References) -> None:
     """Events of the left column's upper half."""
     refs, prompt, outputs = parts.references, parts.settings.prompt, shown_in(parts)
     now = [parts.cards, prompt, *refs.names]
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     busy: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal"}
     on_drop = busy | {"show_progress_on": refs.drop}
     refs.drop.upload(answers.dropped, [refs.drop, *now], [refs.drop, *outputs], **on_drop)
     refs.toys.click(answers.toys, None, [prompt, *outputs], **on_drop)
-    refs.library.select(answers.picked, [refs.library, *now], [refs.library, *outputs], **quiet)
-    refs.clear.click(lambda text: page([], text), prompt, outputs, **quiet)
+    refs.library.select(answers.picked, [refs.library, *now], [refs.library, *outputs], **QUIET)
+    refs.clear.click(lambda text: page([], text), prompt, outputs, **QUIET)
     gr.on(
         [prompt.change, *(card.name.change for card in refs.cards)],
         named,
         now,
         [parts.settings.strip, parts.settings.lacks, *(card.thumb for card in refs.cards)],
         trigger_mode="always_last",
-        **quiet,
+        **QUIET,
     )
     for k, card in enumerate(refs.cards):
         at = gr.State(k)
-        card.remove.click(answers.removed, [at, *now], outputs, **quiet)
-        card.keep.click(answers.kept, [at, *now], [refs.library, *outputs], **quiet)
+        card.remove.click(answers.removed, [at, *now], outputs, **QUIET)
+        card.keep.click(answers.kept, [at, *now], [refs.library, *outputs], **QUIET)
         on_card = busy | {"show_progress_on": card.thumb}
         card.cutout.input(answers.cut, [at, card.cutout, *now], outputs, **on_card)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from html import escape
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from mosaic.errors import explain
 
+# of a step that is none of the HTTP interface, and says itself how far it is
+QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 P = ParamSpec("P")
 R = TypeVar("R")
 

@@ -11,6 +11,7 @@ from PIL import Image
 from mosaic.studio.history import Entry, History
 from mosaic.studio.layout import LOOKS, OWNERS, Parts
 from mosaic.studio.pieces import legend, references, seen, told_owners
+from mosaic.studio.telling import QUIET
 from mosaic.studio.why import (
     Why,
     block_of,
@@ -86,11 +87,7 @@ class Asking:
 def wire(parts: Parts, answers: Asking) -> None:
     """Events of the section."""
     result = parts.result
-    quiet: dict[str, Any] = {
-        "api_visibility": "private",
-        "show_progress": "hidden",
-        "trigger_mode": "always_last",
-    }
+    quiet = QUIET | {"trigger_mode": "always_last"}
     result.references.click(
         answers.pointed,
         [parts.entry, result.view, result.block],

@@ -12,8 +12,8 @@ from mosaic.studio.data import desk as steps
 from mosaic.studio.data import views
 from mosaic.studio.data.desk import Desk
 from mosaic.studio.data.marking import precision
-from mosaic.studio.data.opening import IN_TURN, QUIET, if_open
-from mosaic.studio.telling import told
+from mosaic.studio.data.opening import IN_TURN, if_open
+from mosaic.studio.telling import QUIET, told
 
 KEYS = {"right": "R", "wrong": "W", "unsure": "U"}
 ABOUT = (

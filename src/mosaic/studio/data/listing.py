@@ -17,7 +17,6 @@ from mosaic.studio.roots import Roots
 KEPT = 64  # parts whose lists stay in memory
 LISTING = NAME  # samples.json
 UNJUDGED = "not judged"  # in a part that has no table
-VERDICTS = ("accepted", "rejected", "failed", "unfinished", UNJUDGED)
 Stamp = tuple[tuple[int, int], ...]
 
 

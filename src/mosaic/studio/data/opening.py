@@ -8,9 +8,8 @@ from typing import Any
 import gradio as gr
 
 from mosaic.studio.data.desk import Desk
-from mosaic.studio.telling import told
+from mosaic.studio.telling import QUIET, told
 
-QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 # Of every event that gives back a desk: each begins with the desk that the one before it left. Side by side,
 # the slower would put its older desk in the place of the other's.
 LANE: dict[str, Any] = {"concurrency_id": "desk", "concurrency_limit": 1}

@@ -11,9 +11,9 @@ import gradio as gr
 from mosaic.studio.data import desk as steps
 from mosaic.studio.data.desk import Desk
 from mosaic.studio.data.exporting import Exported, export, free_name
-from mosaic.studio.data.opening import QUIET, if_open
+from mosaic.studio.data.opening import if_open
 from mosaic.studio.data.review_views import compared
-from mosaic.studio.telling import told
+from mosaic.studio.telling import QUIET, told
 
 
 def compare_and_export(desk: gr.State) -> Callable[[Any], None]:

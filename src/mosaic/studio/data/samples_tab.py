@@ -14,9 +14,9 @@ from mosaic.studio.data import mending, views
 from mosaic.studio.data.desk import Desk
 from mosaic.studio.data.filters import REVIEWED, Filter, range_of
 from mosaic.studio.data.mending import Seen, Words
-from mosaic.studio.data.opening import IN_TURN, QUIET
+from mosaic.studio.data.opening import IN_TURN
 from mosaic.studio.pieces import asset
-from mosaic.studio.telling import told
+from mosaic.studio.telling import QUIET, told
 
 CHOOSE = (
     '<p class="ms-none">Choose a sample to look at it. Keys: <span class="ms-key">←</span> '

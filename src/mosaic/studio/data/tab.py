@@ -13,11 +13,12 @@ from mosaic.errors import explain
 from mosaic.studio.data import desk as steps
 from mosaic.studio.data.check_tab import check
 from mosaic.studio.data.desk import Desk
-from mosaic.studio.data.opening import LANE, QUIET, if_open
+from mosaic.studio.data.opening import LANE, if_open
 from mosaic.studio.data.review_tab import compare_and_export
 from mosaic.studio.data.samples_tab import Samples
 from mosaic.studio.pieces import asset
 from mosaic.studio.roots import Folders, roots_of
+from mosaic.studio.telling import QUIET
 
 TOLD, MOST_TOLD = 3, 200  # problems that are seen at once, and unfolded
 

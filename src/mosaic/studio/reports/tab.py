@@ -14,9 +14,8 @@ from mosaic.studio.reports import comparing as reports
 from mosaic.studio.reports import views
 from mosaic.studio.reports.comparing import Opened
 from mosaic.studio.roots import Folders, Roots, roots_of
-from mosaic.studio.telling import told
+from mosaic.studio.telling import QUIET, told
 
-QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 PLAIN: dict[str, Any] = {"apply_default_css": False, "elem_classes": "ms"}
 CASES, ROWS = 6, 4  # worst and best shown; records of a grid to begin with
 
