@@ -12,6 +12,7 @@ import pytest
 
 from mosaic.cli import run as command
 from mosaic.training import run as loop_room
+from mosaic.training.ablation import running
 from mosaic.training.ablation.__main__ import main
 from mosaic.training.ablation.cells import is_ablation, read_ablation
 from mosaic.training.ablation.ledger import (
@@ -23,6 +24,8 @@ from mosaic.training.ablation.ledger import (
     write_entry,
 )
 from mosaic.training.recipe import recipe_of
+
+from .other import other_process
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 BASE = """
@@ -154,6 +157,30 @@ def test_a_signal_leaves_with_what_was_done_saved(
     assert not (tmp_path / "out" / "ledger").exists()
     assert (tmp_path / "out" / "release-none-s0" / "checkpoints" / "step-00000001").is_dir()
     assert not (tmp_path / "out" / "release-both-s0").exists()
+
+
+def test_several_processes_share_an_ablation(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    with other_process(out / "release-none-s0"):
+        assert command(["train", str(recipe), "--output", str(out)]) == 0
+    assert [path.stem for path in (out / "ledger").iterdir()] == ["release-both-s0"]
+    assert "release-none-s0 is left to the process that is at work on it" in capsys.readouterr().err
+    original = running.train_recipe
+
+    def train(*arguments: Any, **options: Any) -> None:  # meanwhile another process takes what is next
+        original(*arguments, **options)
+        kept = out / "both.json"
+        if kept.exists():
+            kept.rename(out / "ledger" / "release-both-s0.json")
+
+    (out / "ledger" / "release-both-s0.json").rename(out / "both.json")
+    monkeypatch.setattr(running, "train_recipe", train)
+    steps = kill_at(monkeypatch, 99)
+    assert command(["train", str(recipe), "--output", str(out)]) == 0
+    assert steps == [0, 1]  # the run that was left, and not the one that was made meanwhile
+    assert len(read_ledger(out / "ledger")) == 2
 
 
 # ---------------------------------------------------------------- the recipe

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, l1_loss, mse_loss
 
 from mosaic.toybox.batches import batches
+from mosaic.training.holding import held
 from mosaic.training.journal import Journal, Pace
 from mosaic.training.optimiser import MasterAdamW
 from mosaic.training.recipe import Count, Natural, OptimiserSection, Section, Weight, read_as
@@ -98,10 +99,24 @@ def train(recipe: AutoencoderRecipe, output: Path, resume: bool = False) -> None
 
     ValueError for a folder that holds a run already, unless it is resumed.
     """
-    found = checkpoints(output / "checkpoints")
-    if found and not resume:
+    if checkpoints(output / "checkpoints") and not resume:
         raise ValueError(f"{output} holds a run already: add --resume, or choose another folder.")
-    output.mkdir(parents=True, exist_ok=True)
+    with held(output):
+        vae, optimiser = restored(recipe, checkpoints(output / "checkpoints"))
+        section = recipe.optimiser
+        with Journal(output, optimiser.steps, section.steps, Pace(samples=section.batch)) as journal:
+            while optimiser.steps < section.steps:
+                real = crops(recipe.seed, optimiser.steps, section.batch, recipe.crop, recipe.subjects)
+                told = step(vae, optimiser, real, recipe)
+                if optimiser.steps % recipe.log == 0:
+                    journal.record(optimiser.steps, told)
+                if optimiser.steps % recipe.checkpoint == 0 or optimiser.steps == section.steps:
+                    save(vae, optimiser, recipe, output)
+        settle_folder(output / "model")
+
+
+def restored(recipe: AutoencoderRecipe, found: Sequence[Path]) -> tuple[AutoencoderKL, MasterAdamW]:
+    """Weights and optimiser of the last of the checkpoints, or at step 0."""
     torch.manual_seed(recipe.seed)
     vae = AutoencoderKL.from_pretrained(recipe.start) if recipe.start else create(recipe.widths)
     vae.float().train().encoder.requires_grad_(recipe.parts == "all")
@@ -111,16 +126,7 @@ def train(recipe: AutoencoderRecipe, output: Path, resume: bool = False) -> None
         tensors, facts = load_checkpoint(found[-1])
         torch.set_rng_state(tensors.pop("random")["torch"])
         optimiser.load_state_tensors(tensors, facts["step"])
-    section = recipe.optimiser
-    with Journal(output, optimiser.steps, section.steps, Pace(samples=section.batch)) as journal:
-        while optimiser.steps < section.steps:
-            real = crops(recipe.seed, optimiser.steps, section.batch, recipe.crop, recipe.subjects)
-            told = step(vae, optimiser, real, recipe)
-            if optimiser.steps % recipe.log == 0:
-                journal.record(optimiser.steps, told)
-            if optimiser.steps % recipe.checkpoint == 0 or optimiser.steps == section.steps:
-                save(vae, optimiser, recipe, output)
-    settle_folder(output / "model")
+    return vae, optimiser
 
 
 def step(

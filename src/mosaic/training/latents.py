@@ -16,6 +16,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,6 +28,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mosaic.model.latents import scale_latents
+from mosaic.training.holding import FOREVER, held
 from mosaic.training.journal import duration
 from mosaic.training.recipe import DataSection
 
@@ -86,21 +88,29 @@ def prepare_latents(
 ) -> None:
     """Make every missing shard that a recipe's [data] needs, with `data.workers` processes.
 
-    rank, world: make the share of one process of a run of several.
+    rank, world: make the share of one process of a run of several. Another run that is making shards there is
+    waited for.
     """
-    folder = Path(folder)
+    folder, vae = Path(folder), Path(vae)
     folder.mkdir(parents=True, exist_ok=True)
-    _check_description(folder, description(data, Path(vae)))
-    wanted = [(k, i) for k, count in shard_counts(data).items() for i in range(count)]
-    missing = [(k, i) for k, i in wanted[rank::world] if not shard_path(folder, k, i).exists()]
-    if not missing:
+    _check_description(folder, description(data, vae))
+    if not _missing(folder, data, rank, world):
         return
-    say(f"latents: {len(missing)} shards of {data.shard} samples to make in {folder}")
-    began = time.monotonic()
-    for done, _ in enumerate(_made(missing, folder, data, Path(vae), render), start=1):
-        rate = done * data.shard / (time.monotonic() - began)
-        left = duration((len(missing) - done) * data.shard / rate)
-        say(f"latents: {done}/{len(missing)} shards  {rate:.1f} samples/s  {left} left")
+    with nullcontext() if rank else held(folder, FOREVER):
+        if not (missing := _missing(folder, data, rank, world)):
+            return  # the other run has made them
+        say(f"latents: {len(missing)} shards of {data.shard} samples to make in {folder}")
+        began = time.monotonic()
+        for done, _ in enumerate(_made(missing, folder, data, vae, render), start=1):
+            rate = done * data.shard / (time.monotonic() - began)
+            left = duration((len(missing) - done) * data.shard / rate)
+            say(f"latents: {done}/{len(missing)} shards  {rate:.1f} samples/s  {left} left")
+
+
+def _missing(folder: Path, data: DataSection, rank: int, world: int) -> list[tuple[int, int]]:
+    """(K, number) of one process's shards that are not there."""
+    wanted = [(k, i) for k, count in shard_counts(data).items() for i in range(count)]
+    return [(k, i) for k, i in wanted[rank::world] if not shard_path(folder, k, i).exists()]
 
 
 def description(data: DataSection, vae: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@
 import argparse
 import signal
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +19,7 @@ from mosaic.errors import explain
 from mosaic.training import parallel
 from mosaic.training.ablation.cells import is_ablation
 from mosaic.training.figures import values
+from mosaic.training.holding import held
 from mosaic.training.journal import Journal, Pace, Silence, wandb_mirror
 from mosaic.training.latents import Render, prepare_latents
 from mosaic.training.models import TrainingModel, base_folder, load_model
@@ -75,7 +77,7 @@ def train_recipe(
     check_packages(recipe)
     if recipe.train.threads:
         torch.set_num_threads(recipe.train.threads)
-    with Stop() as stop, full_disk_in_words(output):
+    with Stop() as stop, full_disk_in_words(output), nullcontext() if world.rank else held(output):
         run = prepare(recipe, output, name, render, world)
         run.validate = validate or (Validation() if recipe.output.validation else None)
         restore(run)

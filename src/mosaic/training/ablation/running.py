@@ -21,6 +21,7 @@ from mosaic.training.ablation.ledger import (
     write_entry,
 )
 from mosaic.training.ablation.measuring import measures
+from mosaic.training.holding import FOREVER, Taken, held
 from mosaic.training.models import base_folder
 from mosaic.training.recipe import Recipe
 from mosaic.training.run import train_recipe
@@ -31,36 +32,52 @@ from mosaic.training.stop import Stop
 def ablate(path: Path, output: Path, overrides: Sequence[str] = ()) -> None:
     """Every run of an ablation recipe that the ledger lacks, each in OUTPUT/NAME, from where it stood.
 
-    SIGTERM and SIGINT save and leave, as in one run. ValueError: a user's mistake, or a ledger line of the
-    same name that was made otherwise.
+    Several processes may do this at once: each takes the next run that no other is at work on. SIGTERM and
+    SIGINT save and leave, as in one run. ValueError: a user's mistake, or a ledger line of the same name that
+    was made otherwise.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ValueError("an ablation runs in one process: launch it with `mosaic train` alone.")
     ablation, jobs = read_ablation(path, overrides)
     output = Path(output)
     ledger = Path(ablation.ledger or output / "ledger")
+    refuse_other_starts(jobs)
     with Stop():  # between runs a signal ends the process at once
-        jobs = from_one_start(jobs, output)
-        start = start_digest(jobs[0].recipe, output)
+        with held(output, FOREVER):
+            jobs = from_one_start(jobs, output)
+            start = start_digest(jobs[0].recipe, output)
         missing = [job for job in jobs if not has_entry(ledger, job, start, ablation)]
         for number, job in enumerate(missing, start=1):
-            print(
-                f"ablation: {job.name}, {number} of {len(missing)} missing runs", file=sys.stderr, flush=True
-            )
-            train_recipe(job.recipe, output / job.name, resume=True, name=job.name)
-            if not finished(job.recipe, output / job.name):
-                return  # SIGTERM: it is saved
-            write_entry(ledger, entry_of(job, output / job.name, start, ablation))
+            try:
+                with held(output / job.name, patience=0):
+                    if has_entry(ledger, job, start, ablation):
+                        continue  # another process has made it since
+                    say(f"{job.name}, {number} of {len(missing)} missing runs")
+                    train_recipe(job.recipe, output / job.name, resume=True, name=job.name)
+                    if not finished(job.recipe, output / job.name):
+                        return  # SIGTERM: it is saved
+                    write_entry(ledger, entry_of(job, output / job.name, start, ablation))
+            except Taken:
+                say(f"{job.name} is left to the process that is at work on it")
 
 
-def from_one_start(jobs: list[Job], output: Path) -> list[Job]:
-    """The runs with the warm start and the latents they share; a model to be created is created once."""
+def say(text: str) -> None:
+    """Where the ablation stands."""
+    print(f"ablation: {text}", file=sys.stderr, flush=True)
+
+
+def refuse_other_starts(jobs: Sequence[Job]) -> None:
+    """ValueError for runs that do not all start from the same weights."""
     start = jobs[0].recipe.model
     for job in jobs:
         if (job.recipe.model.base, job.recipe.model.lora) != (start.base, start.lora):
             raise ValueError(
                 f"{job.name} starts from other weights: all runs of an ablation start from the same."
             )
+
+
+def from_one_start(jobs: Sequence[Job], output: Path) -> list[Job]:
+    """The runs with the warm start and the latents they share; a model to be created is created once."""
     return [_shared(job, jobs[0].recipe, output) for job in jobs]
 
 
