@@ -17,6 +17,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
+from mosaic.about import EMBEDDED
 from mosaic.model.transformer import MosaicTransformer
 from mosaic.training.recipe import CreateSection
 
@@ -175,9 +176,10 @@ def _put_autoencoder(source: str, folder: Path) -> None:
     if not source:
         random_autoencoder().save_pretrained(folder)
         return
-    if not (Path(source) / "config.json").is_file():
+    trained = EMBEDDED / "vae" if source == "embedded" else Path(source)
+    if not (trained / "config.json").is_file():
         raise ValueError(f"model.create.vae: there is no autoencoder in {source} (no config.json).")
-    shutil.copytree(source, folder, dirs_exist_ok=True)
+    shutil.copytree(trained, folder, dirs_exist_ok=True)
 
 
 def _zero(parameter: torch.Tensor | None) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mosaic.about import commit
+from mosaic.about import EMBEDDED, commit
 from mosaic.model.checkpoint import load_transformer
 from mosaic.model.layout import Positions, Visibility
 from mosaic.model.lora import LoraMetadata, LoraSpec, add_lora, load_lora, lora_parameters, save_lora
@@ -77,7 +77,7 @@ def base_folder(recipe: Recipe, output: Path) -> Path:
     if not name:
         return _created(recipe, output / "start")
     if name == "embedded":
-        return Path(__file__).resolve().parents[1] / "models" / "mosaic-tiny"
+        return EMBEDDED
     if Path(name).is_dir():
         if not (Path(name) / "model_index.json").is_file():
             raise ValueError(f"model.base: {name} is no model folder (no model_index.json).")

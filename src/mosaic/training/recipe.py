@@ -33,7 +33,7 @@ Kind = typing.TypeVar("Kind", bound=Section)
 class CreateSection(Section):
     """A new model folder in diffusers' FLUX layout (`mosaic.training.embedded`)."""
 
-    vae: str = ""  # folder of a trained AutoencoderKL; "": a random one, for smoke runs
+    vae: str = ""  # folder of a trained AutoencoderKL, or "embedded"; "": a random one, for smoke runs
     heads: Count = 4
     head_width: typing.Annotated[int, Field(ge=8, multiple_of=8)] = 64
     double_blocks: Natural = 2
