@@ -23,7 +23,7 @@ from mosaic.training.ablation.ledger import (
     recipe_digest,
     write_entry,
 )
-from mosaic.training.recipe import recipe_of
+from mosaic.training.recipe import read_recipe, recipe_of
 
 from .other import other_process
 
@@ -219,6 +219,21 @@ def test_the_repository_s_ablation_is_what_the_issue_asks_for() -> None:
     assert len({recipe_digest(job.recipe) for job in jobs if job.seed == 0}) == len(
         [job for job in jobs if job.seed == 0]
     )
+
+
+def test_the_joint_ablation_changes_one_thing_a_cell() -> None:
+    _, jobs = read_ablation(RECIPES / "ablation-joint.toml")
+    first = {job.cell: job.recipe for job in jobs if job.seed == 0}
+    teacher, none, release = first["teacher"], first["none"], first["release"]
+    assert teacher.train.parameters == "base" and not teacher.model.base
+    assert teacher.loss == read_recipe(RECIPES / "toybox-base.toml").loss
+    assert none.loss == teacher.loss.model_copy(update={"alpha": 0.0})
+    assert release.loss == teacher.loss.model_copy(update={"direction": "ref_to_target", "blocks": "all"})
+    for recipe in (none, release):
+        assert recipe.model_copy(update={"loss": teacher.loss}) == teacher
+    isolated = first["isolated"]
+    assert isolated.model_copy(update={"references": teacher.references}) == teacher
+    assert (isolated.references.visibility, isolated.references.pooled) == ("isolated", "null")
 
 
 @pytest.mark.parametrize(

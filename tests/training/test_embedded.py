@@ -5,8 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from mosaic.training.embedded import CLIP_SPECIAL, T5_SPECIAL, word_tokenizer
+from mosaic.about import EMBEDDED
+from mosaic.training.embedded import CLIP_SPECIAL, T5_SPECIAL, create_model_folder, word_tokenizer
+from mosaic.training.recipe import CreateSection
 from mosaic.training.text import TextEncoders
+
+from .fake_world import TINY, WORDS
 
 
 @pytest.mark.parametrize("special", [CLIP_SPECIAL, T5_SPECIAL], ids=["clip", "t5"])
@@ -39,3 +43,12 @@ def test_the_pooled_vector_depends_on_the_words(tiny_start: Path) -> None:
     tokens, pooled = text(["a bear", "a duck", "a bear"])
     assert torch.equal(pooled[0], pooled[2]) and not torch.equal(pooled[0], pooled[1])
     assert not torch.equal(tokens[0], tokens[1])
+
+
+def test_a_new_model_may_have_the_shipped_autoencoder(tmp_path: Path) -> None:
+    tiny = CreateSection(**TINY["model"]["create"])
+    create_model_folder(tmp_path / "new", tiny.model_copy(update={"vae": "embedded"}), WORDS)
+    name = "diffusion_pytorch_model.safetensors"
+    assert (tmp_path / "new" / "vae" / name).read_bytes() == (EMBEDDED / "vae" / name).read_bytes()
+    with pytest.raises(ValueError, match=r"model\.create\.vae: there is no autoencoder in embeded"):
+        create_model_folder(tmp_path / "other", tiny.model_copy(update={"vae": "embeded"}), WORDS)

@@ -138,7 +138,10 @@ def test_ours_says_what_differs() -> None:
     assert small.optimiser.kind == "adamw8bit"
 
 
-@pytest.mark.parametrize("path", [*FLUX, ROOT / "recipes" / "ablation.toml"], ids=lambda path: path.stem)
+ABLATIONS = [ROOT / "recipes" / f"{name}.toml" for name in ("ablation", "ablation-joint")]
+
+
+@pytest.mark.parametrize("path", [*FLUX, *ABLATIONS], ids=lambda path: path.stem)
 def test_headers_are_whole(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     header = text.split("\n\n")[0]
