@@ -75,7 +75,19 @@ def line_of(*cells: str) -> str:
 def section(name: str, title: str, fields: dict[str, str], table: list[str]) -> str:
     rows = [line_of(f"**{field}**", text) for field, text in fields.items()]
     shown = ["", "```text", *table, "```"] if table else []
-    return "\n".join([f"### {name}", "", f"{title}.", "", "| | |", "|---|---|", *rows, *shown, ""])
+    return "\n".join(
+        [
+            f"### {name}",
+            "",
+            title if title.endswith("?") else f"{title}.",
+            "",
+            "| | |",
+            "|---|---|",
+            *rows,
+            *shown,
+            "",
+        ]
+    )
 
 
 def page(folder: Path = ROOT / "recipes") -> str:

@@ -70,7 +70,10 @@ def test_latents_another_run_has_made_are_not_made_again(
 ) -> None:
     said: list[str] = []
     data = tiny_recipe().data
-    make = lambda: prepare_latents(tmp_path, data, tiny_start / "vae", fake_batches, said.append)  # noqa: E731
+
+    def make() -> None:
+        prepare_latents(tmp_path, data, tiny_start / "vae", fake_batches, said.append)
+
     make()
     shards = len(list(tmp_path.glob("*.safetensors")))
     path = shard_path(tmp_path, 2, 1)

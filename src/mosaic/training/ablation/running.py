@@ -1,6 +1,5 @@
 """Runs what is missing of an ablation, one run after another, and writes each into the ledger."""
 
-import os
 import re
 import sys
 from collections.abc import Sequence
@@ -8,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mosaic import launched
 from mosaic.about import commit
 from mosaic.training.ablation.cells import AblationRecipe, Job, read_ablation
 from mosaic.training.ablation.ledger import (
@@ -36,7 +36,7 @@ def ablate(path: Path, output: Path, overrides: Sequence[str] = ()) -> None:
     SIGINT save and leave, as in one run. ValueError: a user's mistake, or a ledger line of the same name that
     was made otherwise.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if launched.asked() > 1:
         raise ValueError("an ablation runs in one process: launch it with `mosaic train` alone.")
     ablation, jobs = read_ablation(path, overrides)
     output = Path(output)
