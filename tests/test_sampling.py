@@ -34,6 +34,14 @@ def test_shift_is_the_released(tokens, mu):
     assert shift_of(tokens) == pytest.approx(mu, abs=5e-5)
 
 
+def test_a_number_is_the_shift_itself():
+    assert shift_of(64, 1.5) == 1.5 and schedule(3, 64, 0.0) == schedule(3, 64, "none")
+    levels = [sample_sigma(2000, 64, torch.Generator().manual_seed(0), shift) for shift in (0.0, 1.5)]
+    assert torch.allclose(levels[1].logit(), levels[0].logit() + 1.5, atol=1e-4)
+    with pytest.raises(ValueError, match='"none" or a number'):
+        shift_of(64, "more")
+
+
 @pytest.mark.parametrize("steps", [1, 2, 28, 50])
 @pytest.mark.parametrize("tokens", [64, 256, 1024, 4096, 5000])
 def test_schedule_is_diffusers(steps, tokens):

@@ -55,7 +55,7 @@ def _value(text: str) -> Any:
 
 def sentence(error: ErrorDetails, kind: type[BaseModel]) -> str:
     """What is wrong with a key, and the nearest known one where it is unknown."""
-    path = ".".join(str(part) for part in error["loc"])
+    path = ".".join(str(part) for part in error["loc"] if "[" not in str(part))  # of a union, not its branch
     if error["type"] == "extra_forbidden":
         return f"unknown key {path}{_nearest(path, kind)}"
     message = error["msg"].removeprefix("Value error, ").rstrip(".")

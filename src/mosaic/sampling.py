@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Shift = Literal["flux", "none"]
+Shift = Literal["flux", "none"] | float
 Velocity = Callable[[Tensor, float], Tensor]  # (latents, sigma) → velocity, of the latents' shape
 Callback = Callable[[int, Tensor, float], bool | None]  # (step, latents, their sigma) → False to stop
 
@@ -22,10 +22,12 @@ Callback = Callable[[int, Tensor, float], bool | None]  # (step, latents, their 
 def shift_of(tokens: int, shift: Shift = "flux") -> float:
     """FLUX's μ, as larger pictures need more noise: 0.5 at 256 tokens, 1.15 at 4096, linear; "none": 0.
 
-    ValueError for another shift.
+    A number is μ itself, whatever the tokens. ValueError for another word.
     """
+    if not isinstance(shift, str):
+        return float(shift)
     if shift not in ("flux", "none"):
-        raise ValueError(f'The shift must be "flux" or "none", not "{shift}".')
+        raise ValueError(f'The shift must be "flux", "none" or a number, not "{shift}".')
     return 0.5 + (1.15 - 0.5) * (tokens - 256) / (4096 - 256) if shift == "flux" else 0.0
 
 

@@ -22,9 +22,9 @@ Positive = typing.Annotated[float, Field(gt=0)]
 
 
 class Section(BaseModel):
-    """A table of a recipe: no key but those declared, no change after reading."""
+    """A table of a recipe: no key but those declared, no infinite number, no change after reading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 Kind = typing.TypeVar("Kind", bound=Section)
@@ -190,7 +190,8 @@ class LossSection(Section):
 
 
 class NoiseSection(Section):
-    shift: Literal["none", "flux"] = "flux"  # flux: more noise for more target tokens
+    # flux: more noise for more target tokens; a number: μ of the logit-normal levels, 0 being "none"
+    shift: Literal["none", "flux"] | float = "flux"
 
 
 class OptimiserSection(Section):
