@@ -45,7 +45,11 @@ def test_a_gradient_that_is_not_finite_moves_nothing() -> None:
     parameter.grad = torch.full((3, 3), math.nan)
     optimiser.collect()
     assert math.isnan(optimiser.step())
-    assert torch.equal(parameter, torch.ones(3, 3))
+    assert torch.equal(parameter, torch.ones(3, 3)) and optimiser.lost == 1
+    parameter.grad = torch.ones(3, 3)
+    optimiser.collect()
+    optimiser.step()
+    assert not torch.equal(parameter, torch.ones(3, 3)) and optimiser.lost == 0
 
 
 def test_micro_steps_are_summed_in_float32() -> None:

@@ -64,11 +64,13 @@ def torchrun(
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory, tiny_start: Path) -> Path:
-    """A folder with the runs `one` (this process), `ddp`, `fsdp` and `stopped` (two processes)."""
+    """A folder with the runs `one` (this process), `ddp`, `fsdp`, `validated`, `stopped` (two processes)."""
     folder = tmp_path_factory.mktemp("parallel")
     one = recipe_of(table(tiny_start, folder / "latents", 4))
     train_recipe(one, folder / "one", render=fake_batches, validate=lambda run: {"held": 1.0})
     two = {kind: table(tiny_start, folder / "latents-2", 2, kind) for kind in ("ddp", "fsdp")}
+    two["validated"] = two["ddp"] | {"output": {"validation": 1, "validation_batches": 1}}
+    two["validated"]["optimiser"] = two["ddp"]["optimiser"] | {"steps": 1}
     (folder / "recipes.json").write_text(json.dumps(two))
     done = torchrun("tests/training/worker.py", str(folder))
     assert done.returncode == 0, done.stderr[-4000:]
@@ -122,6 +124,12 @@ def test_compiled_blocks_of_a_spread_base_equal_eager_ones_of_one_process(
     done = torchrun("tests/training/worker.py", str(tmp_path), "--only", seconds=1800)
     assert done.returncode == 0, done.stderr[-4000:]
     assert_near(tmp_path / "compiled", runs / "one")
+
+
+def test_processes_agree_on_the_best_weights(runs: Path) -> None:
+    told = next(r for r in records(runs / "validated") if "validation/flow" in r)
+    best = json.loads((runs / "validated" / "best.json").read_text())
+    assert best["step"] == 1 and best["flow"] == told["validation/flow"]
 
 
 def test_a_step_without_references_came_by(runs: Path) -> None:

@@ -4,7 +4,8 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +15,7 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 LOG = "log.jsonl"
+HELD = ("flow", "sca", "md", "exact", "near")  # of a validation, on the line; each block's are in the log
 Mirror = Callable[[Mapping[str, float], int], None]
 
 
@@ -98,6 +100,13 @@ class Journal:
         self.clock, self.logged, self.rate = now, step, speed["speed/samples_a_second"]
         return speed
 
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """What the block does is no training: its time is not counted in the rate."""
+        began = time.monotonic()
+        yield
+        self.clock += time.monotonic() - began
+
     def picture(self, step: int, name: str, pixels: np.ndarray) -> None:
         """A picture uint8 (H, W, 3) for TensorBoard."""
         self.board.add_image(name, pixels, step, dataformats="HWC")
@@ -123,18 +132,27 @@ class Silence:
 
     def record(self, step: int, values: dict[str, float]) -> None: ...
 
+    def aside(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
     def picture(self, step: int, name: str, pixels: np.ndarray) -> None: ...
 
 
 def told(values: dict[str, float]) -> str:
-    """The values that fit on a line: losses, hits of the probe beside chance, gradient norms."""
-    short = {name.removeprefix("loss/"): value for name, value in values.items() if name.startswith("loss/")}
-    parts = [f"{name} {value:.4g}" for name, value in short.items()]
+    """What fits on a line: losses, hits of the probe beside chance, gradient norms; or a validation."""
+    if any(name.startswith("validation/") for name in values):
+        held = {name.removeprefix("validation/"): value for name, value in values.items()}
+        return "  ".join(["validation", *(f"{name} {held[name]:.4g}" for name in HELD if name in held)])
+    parts = [f"{name} {value:.4g}" for name, value in _under("loss/", values)]
     for hit, chance in (("exact", "chance"), ("near", "chance_near")):
         if f"probe/{hit}" in values:
             parts.append(f"{hit} {values[f'probe/{hit}']:.3f} (chance {values[f'probe/{chance}']:.3f})")
-    norms = {name.removeprefix("gradient/"): v for name, v in values.items() if name.startswith("gradient/")}
-    return "  ".join([*parts, "gradient " + " ".join(f"{name} {value:.3g}" for name, value in norms.items())])
+    norms = [f"{name} {value:.3g}" for name, value in _under("gradient/", values)]
+    return "  ".join([*parts, " ".join(["gradient", *norms])])
+
+
+def _under(prefix: str, values: Mapping[str, float]) -> Iterator[tuple[str, float]]:
+    return ((name.removeprefix(prefix), v) for name, v in values.items() if name.startswith(prefix))
 
 
 def duration(seconds: float) -> str:

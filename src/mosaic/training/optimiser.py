@@ -32,6 +32,7 @@ class MasterAdamW:
         self.masters = {name: nn.Parameter(_full(p.detach()).clone()) for name, p in parameters.items()}
         self.average = {name: m.detach().clone() for name, m in self.masters.items()} if section.ema else {}
         self.steps = 0
+        self.lost = 0  # steps in a row, up to the last, whose gradient was not finite: they moved nothing
         self.adamw = _adamw(self.masters.values(), section)
 
     @property
@@ -54,7 +55,8 @@ class MasterAdamW:
         masters = list(self.masters.values())  # a list: an iterator would be exhausted after its first reader
         self.world.mean_([m.grad for m in masters if m.grad is not None])
         norm = float(nn.utils.clip_grad_norm_(masters, self.section.clip))
-        if math.isfinite(norm):
+        self.lost = 0 if math.isfinite(norm) else self.lost + 1
+        if not self.lost:
             for group in self.adamw.param_groups:
                 _set_rate(group, learning_rate(self.section, self.steps))
             self.adamw.step()

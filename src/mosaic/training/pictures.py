@@ -1,9 +1,12 @@
-"""Pictures during a run: the same validation scenes, prompts, references and noise each time.
+"""Pictures during a run: the same held-out samples, prompts, references and noise each time.
 
-B scenes of one K, C channels. A row of the sheet: references, the true picture, the generated one.
+B samples of one K, C channels. A row of the sheet: references, the true picture, the generated one, all of
+them through the autoencoder.
 """
 
 import json
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -15,12 +18,12 @@ from torch import Tensor
 
 from mosaic.model.latents import pack_latents, unpack_latents, unscale_latents
 from mosaic.sampling import euler, schedule
-from mosaic.training.latents import Render, Rendered
+from mosaic.training.latents import Render
 from mosaic.training.models import TrainingModel
 from mosaic.training.recipe import Recipe
 from mosaic.training.step import grids_of, predict, seeded
 from mosaic.training.stream import Latents
-from mosaic.training.validation import as_latents
+from mosaic.training.validation import as_latents, held_out
 
 SCENES = 4
 SEED = 1
@@ -28,33 +31,50 @@ SEED = 1
 
 @torch.no_grad()
 def preview_sheet(
-    model: TrainingModel, recipe: Recipe, output: Path | None, step: int, render: Render | None = None
+    model: TrainingModel, recipe: Recipe, output: Path, render: Render | None = None
 ) -> np.ndarray:
-    """Draw `SCENES` scenes of the recipe's largest K into OUTPUT/pictures/step-N.png, if any; its pixels."""
+    """A row for each of `SCENES` samples, uint8 (H, W, 3).
+
+    They are toys, as many in a scene as the recipe's largest K, or of shards and folders the first of
+    data.validation.
+    """
     vae = AutoencoderKL.from_pretrained(model.folder / "vae").to(model.device).eval()
-    batch = _scenes(recipe, render)
-    latents = as_latents(batch, vae)
+    rows: list[Image.Image] = []
     with torch.compiler.set_stance("force_eager"):  # a graph for these few shapes is not worth its making
-        pictures = decode(vae, sample_latents(model, latents, recipe))
-    sheet = _sheet(batch, pictures)
-    if output is not None:
-        path = output / "pictures" / f"step-{step:08d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(sheet).save(path)
-    return sheet
+        for batch in shown(model, recipe, output, render, vae):
+            rows += _rows(batch, decode(vae, sample_latents(model, batch, recipe)), vae)
+    return _stacked(rows[:SCENES])
+
+
+def shown(
+    model: TrainingModel, recipe: Recipe, output: Path, render: Render | None, vae: AutoencoderKL
+) -> Iterator[Latents]:
+    """Batches of at least `SCENES` samples in all, the same at each call."""
+    if recipe.data.given:
+        batches = math.ceil(SCENES / recipe.optimiser.batch)
+        outputs = recipe.output.model_copy(update={"validation_batches": batches})
+        yield from held_out(recipe.model_copy(update={"output": outputs}), model, output, render)
+        return
+    if render is None:
+        from mosaic import toybox
+
+        render = toybox.batches
+    data = recipe.data
+    sizes = {"size": data.size, "reference_size": data.reference_size}
+    yield as_latents(next(render(SEED, subjects=data.most, **sizes, batch=SCENES, split="validation")), vae)
 
 
 def sample_latents(model: TrainingModel, latents: Latents, recipe: Recipe, seed: int = SEED) -> Tensor:
     """Latents (B, 16, h, w) drawn from the model for the captions and references of `latents`."""
     start = torch.randn(pack_latents(latents.target).shape, generator=seeded(seed)).to(model.device)
     sigmas = schedule(recipe.output.picture_steps, start.shape[1], _shift(model.folder))
-    guidance = 1.0 if model.transformer.config.guidance_embeds else recipe.output.guidance
+    guidance, embedded = recipe.output.guidance, model.transformer.config.guidance_embeds
     bare, silence = latents.without_references(), [""] * len(latents.captions)
 
     def velocity(noisy: Tensor, sigma: float) -> Tensor:
         level = torch.full((len(noisy),), sigma, device=noisy.device)
-        wanted = predict(model, noisy, level, latents.captions, latents, recipe).velocity
-        if guidance == 1:
+        wanted = predict(model, noisy, level, latents.captions, latents, recipe, guidance=guidance).velocity
+        if embedded or guidance == 1:
             return wanted
         base = predict(model, noisy, level, silence, bare, recipe).velocity
         return base + guidance * (wanted - base)
@@ -74,25 +94,27 @@ def _shift(folder: Path) -> Literal["flux", "none"]:
     return "flux" if config["use_dynamic_shifting"] else "none"
 
 
-def _scenes(recipe: Recipe, render: Render | None) -> Rendered:
-    if render is None:
-        from mosaic import toybox
-
-        render = toybox.batches
-    subjects = max(k for k, weight in recipe.data.subjects.items() if weight)
-    data = recipe.data
-    options = {"subjects": subjects, "size": data.size, "reference_size": data.reference_size}
-    return next(render(SEED, **options, batch=SCENES, split="validation"))
+def _rows(batch: Latents, made: np.ndarray, vae: AutoencoderKL) -> list[Image.Image]:
+    columns = [decode(vae, latents.to(vae.device)) for latents in (*batch.references.unbind(1), batch.target)]
+    return [_side_by_side(pictures) for pictures in zip(*columns, made, strict=True)]
 
 
-def _sheet(batch: Rendered, pictures: np.ndarray) -> np.ndarray:
-    side = pictures.shape[1]
-    rows = []
-    for references, target, picture in zip(
-        batch.references.numpy(), batch.target.numpy(), pictures, strict=True
-    ):
-        shown = [
-            np.asarray(Image.fromarray(r).resize((side, side), Image.Resampling.NEAREST)) for r in references
-        ]
-        rows.append(np.concatenate([*shown, target, picture], axis=1))
-    return np.concatenate(rows, axis=0)
+def _side_by_side(pictures: Sequence[np.ndarray]) -> Image.Image:
+    """In one row, as high as the last."""
+    height = pictures[-1].shape[0]
+    images = [Image.fromarray(picture) for picture in pictures]
+    images = [
+        im.resize((round(im.width * height / im.height), height), Image.Resampling.NEAREST) for im in images
+    ]
+    row = Image.new("RGB", (sum(im.width for im in images), height))
+    for i, image in enumerate(images):
+        row.paste(image, (sum(im.width for im in images[:i]), 0))
+    return row
+
+
+def _stacked(rows: Sequence[Image.Image]) -> np.ndarray:
+    """Below each other, on white, right edges in line: there the generated pictures are."""
+    sheet = Image.new("RGB", (max(r.width for r in rows), sum(r.height for r in rows)), "white")
+    for i, row in enumerate(rows):
+        sheet.paste(row, (sheet.width - row.width, sum(r.height for r in rows[:i])))
+    return np.asarray(sheet)

@@ -141,10 +141,14 @@ class DataSection(Section):
     workers: Count = 1  # processes that make the toybox's latents; threads that read and prepare samples
 
     @property
+    def given(self) -> bool:
+        """Whether samples come from files; else they are toys."""
+        return self.source in ("shards", "folder")
+
+    @property
     def most(self) -> int:
         """The most references a batch can have."""
-        given = self.source in ("shards", "folder")
-        return self.references if given else max(k for k, weight in self.subjects.items() if weight)
+        return self.references if self.given else max(k for k, weight in self.subjects.items() if weight)
 
     def samples_of(self, subjects: int) -> int:
         return self.samples if isinstance(self.samples, int) else self.samples[subjects]
@@ -159,9 +163,9 @@ class DataSection(Section):
 
     @model_validator(mode="after")
     def _a_path_to_read(self) -> "DataSection":
-        if self.source in ("shards", "folder") and not self.path:
+        if self.given and not self.path:
             raise ValueError(f'data.source = "{self.source}" needs data.path')
-        if self.source == "toybox" and self.validation:
+        if self.validation and not self.given:
             raise ValueError("data.validation is for shards and folders: the toybox has held-out scenes")
         if not self.aspects:
             raise ValueError("data.aspects needs at least one width / height")
@@ -213,7 +217,7 @@ class OutputSection(Section):
     keep: Count = 2
     log: Count = 10
     gradient_norms: Natural = 0  # every so many steps, the norm of each term's gradient; 0: never
-    pictures: Natural = 0  # every so many steps; 0: never
+    pictures: Natural = 0  # every so many steps, of held-out samples; 0: never
     validation: Natural = 0  # every so many steps, by held-out samples; the best weights are kept; 0: never
     validation_batches: Count = 4  # of optimiser.batch samples each
     wandb: str = ""  # project at Weights & Biases that is sent the same figures; "": none
@@ -235,9 +239,15 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _something_to_validate_by(self) -> "Recipe":
-        given = self.data.source in ("shards", "folder")
-        if self.output.validation and given and not self.data.validation:
-            raise ValueError("output.validation needs data.validation, a path of held-out samples")
+        for key in ("validation", "pictures"):
+            if getattr(self.output, key) and self.data.given and not self.data.validation:
+                raise ValueError(f"output.{key} needs data.validation, a path of held-out samples")
+        return self
+
+    @model_validator(mode="after")
+    def _something_to_train(self) -> "Recipe":
+        if self.train.parameters == "lora" and not self.data.most:
+            raise ValueError("a LoRA is trained on references: give data.subjects a K above 0, with a weight")
         return self
 
     @model_validator(mode="after")

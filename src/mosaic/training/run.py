@@ -5,6 +5,7 @@
 
 import argparse
 import signal
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 import diffusers
 import torch
 import transformers
+from PIL import Image
 
 from mosaic.errors import explain
 from mosaic.training import parallel
@@ -25,8 +27,8 @@ from mosaic.training.latents import Render, prepare_latents
 from mosaic.training.models import TrainingModel, base_folder, load_model
 from mosaic.training.optimiser import MasterAdamW, gradient_norm
 from mosaic.training.parallel import World
-from mosaic.training.recipe import Recipe, canonical, read_recipe
-from mosaic.training.saving import finish, restore, save
+from mosaic.training.recipe import Recipe, read_recipe
+from mosaic.training.saving import describe, finish, restore, save
 from mosaic.training.speed import operations, peak
 from mosaic.training.state import checkpoints, full_disk_in_words
 from mosaic.training.step import Terms, training_terms
@@ -34,6 +36,8 @@ from mosaic.training.stop import Stop
 from mosaic.training.stream import LatentStream, Source
 from mosaic.training.text_cache import TextCache
 from mosaic.training.validation import Validation
+
+MOST_LOST = 20  # steps in a row with a gradient that is not finite
 
 Validate = Callable[["Run"], dict[str, float]]
 
@@ -79,8 +83,9 @@ def train_recipe(
         torch.set_num_threads(recipe.train.threads)
     with Stop() as stop, full_disk_in_words(output), nullcontext() if world.rank else held(output):
         run = prepare(recipe, output, name, render, world)
-        run.validate = validate or (Validation() if recipe.output.validation else None)
         restore(run)
+        describe(run)
+        run.validate = validate or (Validation(run) if recipe.output.validation and not run.done else None)
         stop.running = True
         loop(run, stop)
         finish(run)
@@ -128,8 +133,6 @@ def prepare(
     for library in (diffusers.utils.logging, transformers.utils.logging):
         library.disable_progress_bar()
     output.mkdir(parents=True, exist_ok=True)
-    if world.rank == 0:
-        (output / "recipe.json").write_text(canonical(recipe) + "\n", encoding="utf-8")
     with world.first_before_others():
         folder = base_folder(recipe, output)
     torch.manual_seed(recipe.seed)  # of the LoRA's initial weights, equal on all processes
@@ -174,19 +177,33 @@ def loop(run: Run, stop: Stop) -> None:
         while not run.done and not stop.agreed(run.world):
             terms, norms = micro_steps(run, due(out.gradient_norms, run.step))
             norm = run.optimiser.step()
+            tell_lost(run)
             if due(out.log, run.step) or run.done or norms:
                 told = values(terms, norms, norm, run.optimiser.rate, run.world)
                 journal.record(run.step, told)
-            if due(out.pictures, run.step):
-                draw(run, journal)
-            if run.validate is not None and due(out.validation, run.step):
-                with run.optimiser.averaged():
-                    found = run.validate(run)
-                journal.record(run.step, {f"validation/{name}": value for name, value in found.items()})
+            with journal.aside():
+                if due(out.pictures, run.step):
+                    draw(run, journal)
+                if run.validate is not None and due(out.validation, run.step):
+                    with run.optimiser.averaged():
+                        found = run.validate(run)
+                    journal.record(run.step, {f"validation/{name}": value for name, value in found.items()})
             if due(out.checkpoint, run.step):
                 save(run)
         if run.saved != run.step:
             save(run)
+
+
+def tell_lost(run: Run) -> None:
+    """Says that a step moved nothing. ValueError where so many did in a row that none will."""
+    lost = run.optimiser.lost
+    if lost == MOST_LOST:
+        raise ValueError(
+            f"The gradients of the last {lost} steps, up to {run.step}, were not finite: the run has "
+            "diverged. Lower optimiser.lr or the losses' weights, and begin anew or from an older checkpoint."
+        )
+    if lost and not run.world.rank:
+        print(f"step {run.step}: the gradient is not finite, the weights stay as they were", file=sys.stderr)
 
 
 def due(every: int, step: int) -> bool:
@@ -232,9 +249,12 @@ def draw(run: Run, journal: Journal | Silence) -> None:
     """
     from mosaic.training.pictures import preview_sheet
 
-    folder = None if run.world.rank else run.output
     with run.optimiser.averaged():
-        sheet = preview_sheet(run.model, run.recipe, folder, run.step, run.render)
+        sheet = preview_sheet(run.model, run.recipe, run.output, run.render)
+    if not run.world.rank:
+        path = run.output / "pictures" / f"step-{run.step:08d}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(sheet).save(path)
     journal.picture(run.step, "pictures", sheet)
 
 

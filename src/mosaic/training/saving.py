@@ -2,6 +2,7 @@
 
 import sys
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from mosaic.training.models import save_lora_file, save_model
 from mosaic.training.parallel import World
-from mosaic.training.recipe import differences
+from mosaic.training.recipe import canonical, differences
 from mosaic.training.state import (
     checkpoints,
     load_checkpoint,
@@ -17,6 +18,7 @@ from mosaic.training.state import (
     save_checkpoint,
     settle_folder,
 )
+from mosaic.training.validation import forget_best
 
 if TYPE_CHECKING:
     from mosaic.training.run import Run
@@ -61,9 +63,14 @@ def publish(run: "Run") -> None:
 def restore(run: "Run") -> None:
     """Continue from the newest checkpoint; start from nothing where there is none."""
     found = checkpoints(run.output / "checkpoints")
-    if not found:
-        return
-    tensors, facts = load_checkpoint(found[-1])
+    if found:
+        resume(run, found[-1])
+    run.world.first_alone(partial(forget_best, run.output, run.step))
+
+
+def resume(run: "Run", checkpoint: Path) -> None:
+    """Weights, optimiser, place in the data and random states of a checkpoint."""
+    tensors, facts = load_checkpoint(checkpoint)
     set_random_states(tensors["random"], run.world)
     run.optimiser.load_state_tensors(tensors, facts["step"])
     run.stream.load_state_dict(facts["stream"])
@@ -72,6 +79,18 @@ def restore(run: "Run") -> None:
         tell_changes(facts, run)
         if run.done:
             print(f"already at step {run.step}: raise optimiser.steps to train on", file=sys.stderr)
+
+
+def describe(run: "Run") -> None:
+    """OUTPUT/recipe.json, what the weights there are made by: not written where nothing is left to do."""
+
+    def write() -> None:
+        path = run.output / "recipe.json"
+        path.with_suffix(".tmp").write_text(canonical(run.recipe) + "\n", encoding="utf-8")
+        path.with_suffix(".tmp").replace(path)
+
+    if not run.done:
+        run.world.first_alone(write)
 
 
 def set_random_states(states: dict[str, Tensor], world: World) -> None:

@@ -108,8 +108,12 @@ def predict(
     latents: Latents,
     recipe: Recipe,
     probe: Probe | None = None,
+    guidance: float = 1.0,
 ) -> TransformerOutput:
-    """Velocity and probe rows of noisy target tokens (B, T, C) at sigma (B,)."""
+    """Velocity and probe rows of noisy target tokens (B, T, C) at sigma (B,).
+
+    guidance: what a model that embeds it is told; training and validation tell 1.
+    """
     text, pooled = model.encode(captions)
     layout = layout_of(latents, text.shape[1], recipe)
     references = [pack_latents(r.to(model.device, model.dtype)) for r in latents.references.unbind(1)]
@@ -118,7 +122,7 @@ def predict(
         text,
         pooled,
         sigma.to(model.dtype),
-        torch.ones_like(sigma) if model.transformer.config.guidance_embeds else None,
+        torch.full_like(sigma, guidance) if model.transformer.config.guidance_embeds else None,
         layout=layout,
         references=references,
         reference_pooled=torch.zeros_like(pooled) if recipe.references.pooled == "null" else None,

@@ -5,6 +5,7 @@ loss, are kept beside the newest: OUTPUT/best.safetensors (LoRA) or OUTPUT/best,
 """
 
 import json
+import math
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -29,15 +30,13 @@ BEST = "best.json"
 
 
 class Validation:
-    """Measures a run by held-out batches, read and encoded at the first call; keeps the best weights."""
+    """Measures a run by held-out batches, read and encoded before it begins; keeps the best weights."""
 
-    def __init__(self) -> None:
-        self.batches: list[Latents] = []
+    def __init__(self, run: "Run") -> None:
+        self.batches = list(held_out(run.recipe, run.model, run.output, run.render))
 
     def __call__(self, run: "Run") -> dict[str, float]:
         """Mean flow, sca and md of the batches, the probe's hits, and its hits in each block by itself."""
-        if not self.batches:
-            self.batches = list(held_out(run.recipe, run.model, run.output, run.render))
         recipe = undisturbed(run.recipe)
         found = [measure(run.model, batch, recipe, i) for i, batch in enumerate(self.batches)]
         names = dict.fromkeys(name for one in found for name in one)
@@ -64,14 +63,17 @@ def undisturbed(recipe: Recipe) -> Recipe:
 def held_out(recipe: Recipe, model: TrainingModel, output: Path, render: Render | None) -> Iterator[Latents]:
     """The recipe's batches of validation: toybox scenes of each K in turn, or data.validation."""
     count = recipe.output.validation_batches
-    if recipe.data.source in ("shards", "folder"):
+    if recipe.data.given:
         from mosaic.training.samples import open_source
 
-        source = open_source(undisturbed(recipe), model, model.folder, output)
-        yield from (next(source) for _ in range(count))
+        try:
+            source = open_source(undisturbed(recipe), model, model.folder, output)
+            yield from [next(source) for _ in range(count)]
+        except ValueError as error:
+            raise ValueError(f"data.validation: {str(error).removeprefix('data.path: ')}") from error
         return
     vae = AutoencoderKL.from_pretrained(model.folder / "vae").to(model.device).eval()
-    subjects = [k for k, weight in sorted(recipe.data.subjects.items()) if k and weight]
+    subjects = [k for k, weight in sorted(recipe.data.subjects.items()) if k and weight] or [0]
     for i in range(count):
         yield as_latents(scenes(recipe, subjects[i % len(subjects)], i // len(subjects), render), vae)
 
@@ -103,22 +105,34 @@ def as_latents(batch: Rendered, vae: AutoencoderKL) -> Latents:
     )
 
 
-def keep_best(run: "Run", found: dict[str, float]) -> bool:
-    """Publish the weights in the model if no validation before was as good; whether it did."""
-    record = run.output / BEST
-    before = json.loads(record.read_text(encoding="utf-8"))["flow"] if record.exists() else float("inf")
-    if not found["flow"] < before:
-        return False
+def keep_best(run: "Run", found: dict[str, float]) -> None:
+    """Publish the weights in the model if no validation before was as good. The first process decides."""
 
     def write() -> None:
+        if not found["flow"] < best_before(run.output):
+            return
         if run.recipe.train.parameters == "lora":
             save_lora_file(run.model, run.output / "best.safetensors", run.recipe, run.name)
         else:
             write_model = partial(save_model, run.model, recipe=run.recipe, name=run.name)
             publish_folder(run.output / "best", str(run.step), write_model)
+        record = run.output / BEST
         temporary = record.with_suffix(".tmp")
         temporary.write_text(json.dumps({"step": run.step} | found, indent=1) + "\n", encoding="utf-8")
         temporary.replace(record)
 
     run.world.first_alone(write)
-    return True
+
+
+def best_before(output: Path) -> float:
+    """The flow-matching loss of the best weights kept; infinite where none are."""
+    record = output / BEST
+    return json.loads(record.read_text(encoding="utf-8"))["flow"] if record.exists() else math.inf
+
+
+def forget_best(output: Path, step: int) -> None:
+    """Drop a best that lies ahead of a run: it is of another recipe, or the run will make it again."""
+    record = output / BEST
+    if record.exists() and json.loads(record.read_text(encoding="utf-8"))["step"] > step:
+        for left in (output / "best.safetensors", output / "best", record):  # the record last: it tells
+            left.unlink(missing_ok=True)
