@@ -194,14 +194,18 @@ def test_one_step_of_each_on_a_tiny_model(
         "model.quantize": "none", "optimiser.kind": "adamw", "train.processes": 0, "lora.rank": 2,
         "data.path": shards[min(2, recipe.data.references)], "data.size": 32, "data.reference_size": 32,
         "data.workers": 1, "optimiser.steps": 1, "output.log": 1, "output.checkpoint": 1,
-        "data.dropout.references": 0, "data.dropout.both": 0,
+        "data.dropout.references": 0, "data.dropout.both": 0, "output.validation": 1, "output.pictures": 1,
+        "output.validation_batches": 1, "output.picture_steps": 1,
     }  # fmt: skip
+    changes["data.validation"] = changes["data.path"]
     if recipe.model.text_cache:
         changes["model.text_cache"] = tmp_path / "text"
     arguments = [part for key, value in changes.items() for part in ("--set", f"{key}={value}")]
     assert command(["train", str(path), "--output", str(tmp_path), *arguments]) == 0
-    record = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])
+    record, held = map(json.loads, (tmp_path / "log.jsonl").read_text().splitlines())
     assert record["step"] == 1 and math.isfinite(record["loss/flow"]) and record["loss/sca"] > 0
+    assert json.loads((tmp_path / "best.json").read_text())["flow"] == held["validation/flow"]
+    assert (tmp_path / "pictures" / "step-00000001.png").is_file()
     assert (record["loss/md"] < 0) == (recipe.data.references > 1)
     with safe_open(tmp_path / "lora.safetensors", "pt") as file:
         metadata, keys = file.metadata(), list(file.keys())
