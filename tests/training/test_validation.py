@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL
 from PIL import Image
 from safetensors.torch import load_file
 
-from mosaic.training.pictures import decode, preview_sheet
+from mosaic.training.pictures import decode, preview_sheet, sample_latents
 from mosaic.training.run import prepare, train_recipe
 from mosaic.training.validation import Validation, held_out, keep_best, measure, undisturbed
 from tests.training.fake_world import fake_batches
@@ -123,6 +123,18 @@ def test_pictures_are_of_the_held_out_samples(tiny_recipe: Any, tiny_start: Path
     height, width = true.shape[:2]
     assert len(sheet) == 4 * height  # rows: four samples, the one there is again and again
     assert np.array_equal(sheet[:height, -2 * width : -width], true)
+
+
+def test_a_picture_begun_below_pure_noise_keeps_of_the_target_what_shines_through(
+    recipe: Any, tmp_path: Path
+) -> None:
+    run = prepare(recipe, tmp_path, "test", fake_batches)
+    batch = next(held_out(recipe, run.model, tmp_path, fake_batches))
+    far = [
+        float((sample_latents(run.model, batch, recipe, begin=level) - batch.target).abs().mean())
+        for level in (0.001, 0.5, 1.0)
+    ]
+    assert far[0] < 0.01 < far[1] < far[2]
 
 
 def test_a_base_without_references_is_validated(tiny_recipe: Any, tiny_start: Path, tmp_path: Path) -> None:

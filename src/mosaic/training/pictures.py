@@ -64,10 +64,18 @@ def shown(
     yield as_latents(next(render(SEED, subjects=data.most, **sizes, batch=SCENES, split="validation")), vae)
 
 
-def sample_latents(model: TrainingModel, latents: Latents, recipe: Recipe, seed: int = SEED) -> Tensor:
-    """Latents (B, 16, h, w) drawn from the model for the captions and references of `latents`."""
-    start = torch.randn(pack_latents(latents.target).shape, generator=seeded(seed)).to(model.device)
-    sigmas = schedule(recipe.output.picture_steps, start.shape[1], _shift(model.folder))
+def sample_latents(
+    model: TrainingModel, latents: Latents, recipe: Recipe, seed: int = SEED, begin: float = 1.0
+) -> Tensor:
+    """Latents (B, 16, h, w) drawn from the model for the captions and references of `latents`.
+
+    begin: the noise level to start from; below 1, the target shines through.
+    """
+    clean = pack_latents(latents.target).to(model.device)
+    noise = torch.randn(clean.shape, generator=seeded(seed)).to(model.device)
+    start = (1 - begin) * clean + begin * noise
+    steps = max(1, round(begin * recipe.output.picture_steps))
+    sigmas = [begin * sigma for sigma in schedule(steps, start.shape[1], _shift(model.folder))]
     guidance, embedded = recipe.output.guidance, model.transformer.config.guidance_embeds
     bare, silence = latents.without_references(), [""] * len(latents.captions)
 
