@@ -60,6 +60,19 @@ def test_the_documented_example_is_read():
     assert [shown.name for shown in entry.references] == ["dog", "mug"]
 
 
+def test_the_digest_is_of_the_targets_and_what_decides_their_order(tmp_path):
+    def digest(*entries):
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        folder.mkdir()
+        (folder / "other.png").symlink_to("beach.png")
+        return world(folder, *entries).index().digest
+
+    first = digest(BEACH)
+    assert first.startswith("1 ") and digest(BEACH | {"caption": "mended"}) == first
+    others = [digest(BEACH, BEACH), digest(BEACH | {"target": "other.png"}), digest(BEACH | {"references": []})]
+    assert len({first, *others}) == 4
+
+
 def test_views_of_one_subject(tmp_path):
     views = [DOG | {"subject": "rex", "target_mask": ""}, DOG | {"subject": "rex"}, MUG]
     sample = world(tmp_path, BEACH | {"references": views}).read(0)

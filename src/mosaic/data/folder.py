@@ -90,7 +90,8 @@ def _read(path: Path) -> tuple[Index, tuple[Entry, ...]]:
             entries.append(entry)
         except (OSError, ValueError) as error:
             problems.append((key, f"The sample {key} is damaged: {error}"))
-    return Index(rows=tuple(rows), problems=tuple(problems)), tuple(entries)
+    targets = tuple(entry.target for entry in entries)
+    return Index(rows=tuple(rows), problems=tuple(problems), targets=targets), tuple(entries)
 
 
 def entries_of(path: Path) -> Iterator[tuple[str, Entry | str]]:

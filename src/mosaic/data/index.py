@@ -39,12 +39,19 @@ class Row(NamedTuple):
         return self.height, self.width
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Index:
     """The samples of a collection that can be used, in its order, and (key, problem) of the others."""
 
     rows: tuple[Row, ...]
     problems: tuple[tuple[str, str], ...] = ()
+    targets: tuple[str, ...] = ()  # a row's file, where its key may be but a number
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """How many samples there are, and eight characters of which they are; where they lie is left out."""
+        told = json.dumps([[row[:4] for row in self.rows], self.targets])
+        return f"{len(self.rows)} {hashlib.sha256(told.encode()).hexdigest()[:8]}"
 
 
 class Collection(Protocol):
