@@ -151,8 +151,8 @@ def test_other_samples_under_the_same_names_are_refused():
         make(fewer, batch=1).load_state_dict(state)
     for _ in range(8):
         next(order)
-    again = make(shards(height=32), batch=1, window=8)
-    with pytest.raises(ValueError, match=r"a.tar holds other samples \(8\)"):  # their pictures have other sizes
+    again = make(shards(height=32), batch=1, window=8)  # as many pictures, of another size
+    with pytest.raises(ValueError, match=r"a.tar holds other samples \(8\)"):
         again.load_state_dict(stored(order))
         [next(again) for _ in range(16)]  # at the latest when it comes to them
 
@@ -188,7 +188,35 @@ def test_problems_of_an_index_are_told_and_counted(tmp_path, capsys):
         next(order)
     (line,) = order.problems.log.read_text().splitlines()
     assert json.loads(line) == {"shard": "a.tar", "key": "y", "problem": "The sample y lacks target.webp."}
-    assert capsys.readouterr().err.count("a.tar: The sample y lacks") == 2
+    assert capsys.readouterr().err.count("a.tar: The sample y lacks") == 1  # what stops a run is not skipped
+
+
+def test_the_limit_is_of_a_run_however_often_it_resumes(tmp_path, capsys):
+    log = tmp_path / "corrupt.jsonl"
+    shards = [Listed("a.tar", [Row("x", 1, 16, 16)], [("y", "It is cut."), ("z", "It is cut.")])]
+
+    def start(limit):
+        order = make(shards, batch=1)
+        order.problems = Problems(limit, log)
+        return order
+
+    order = start(2)
+    next(order)
+    again = start(3)
+    again.load_state_dict(stored(order))
+    for _ in range(3):
+        next(again)
+    assert len(log.read_text().splitlines()) == 2  # not told again
+    again.problems.tell("a.tar", "x", "It is cut.", found_by_all=False)
+    third = start(3)
+    third.load_state_dict(stored(again))
+    with pytest.raises(ValueError, match=r"4 corrupt samples, data.corrupt allows 3"):
+        third.problems.tell("a.tar", "w", "It is cut.")
+    with pytest.raises(ValueError, match=r"3 corrupt samples, data.corrupt allows 1"):  # lowered since
+        start(1).load_state_dict(stored(again))
+    validation = Problems(0, log)
+    validation.recall({"held-out.tar"})
+    assert not validation.seen
 
 
 def test_nothing_to_read_is_an_error():

@@ -85,6 +85,7 @@ class Order:
         """ValueError if the state belongs to other shards or samples; those not seen yet may be any."""
         if state["collections"] != self._digest():
             raise ValueError(f"data.path names other shards than when this run was saved: {AGAIN}.")
+        self.problems.recall({collection.name for collection in self.collections})
         self.seed, self.epoch = state["seed"], state["epoch"]
         self.met = {int(number): digest for number, digest in state.get("samples", {}).items()}
         places = [Place(*place) for waiting in state["waiting"].values() for place in waiting]
@@ -143,11 +144,12 @@ class Order:
 
     def _lay_out(self, number: int) -> tuple[Row, ...]:
         """The rows of a collection. ValueError if it had others when this run first laid it out."""
-        rows, digest = self._rows(number), self.collections[number].index().digest
+        rows, collection = self._rows(number), self.collections[number]
+        digest = collection.index().digest
         if (before := self.met.setdefault(number, digest)) != digest:
             raise ValueError(
-                f"{self.collections[number].name} holds other samples ({digest.split()[0]}) than when this run "
-                f"first read it ({before.split()[0]}): {AGAIN}."
+                f"{collection.name} holds other samples ({digest.split()[0]}) than when this run first "
+                f"read it ({before.split()[0]}): {AGAIN}."
             )
         return rows
 
