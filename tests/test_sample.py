@@ -1,4 +1,5 @@
 from collections import defaultdict
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -175,6 +176,24 @@ def test_a_flip_mirrors_pictures_points_and_words():
     assert flipped.correspondences[0].target.tolist() == [[0.875, 0.5]]
     assert flipped.caption == "a bear to the right of a duck"
     assert flipped.detailed_caption == "Right: a red bear."
+
+
+IDIOMS = "all right, right now a right-angled bend, left over bread right next to a dog right behind a mug"
+
+
+@pytest.mark.parametrize(
+    ("caption", "mirrored"),
+    [
+        ("the leftmost mug, a right-hand glove", "the rightmost mug, a left-hand glove"),
+        ("Left, LEFT and Rightmost; upright", "Right, RIGHT and Leftmost; upright"),
+        ("the mug to the right behind the dog", "the mug to the left behind the dog"),
+        ("looking rightwards, left of a tree", "looking leftwards, right of a tree"),
+        (f"{IDIOMS} on the left", f"{IDIOMS} on the right"),
+    ],
+)
+def test_sides_trade_places_and_idioms_stay(caption, mirrored):
+    once = replace(sample([], []), caption=caption).flip()
+    assert once.caption == mirrored and once.flip().caption == caption
 
 
 def test_references_move_to_a_canvas_with_mask_and_points():

@@ -14,6 +14,12 @@ from numpy.typing import NDArray
 
 from mosaic.geometry import Floats, Grid, Placement, Size, render_array, token_of
 
+SIDES = {"left": "right", "right": "left"}
+SIDE_WORDS = re.compile(  # idioms first: they are no sides
+    r"\ball right\b|(?<!the )\bright[ -](?:now|away|here|there|angle|next|behind|beside|in front)"
+    r"|(?<!the )\bleft[ -](?:over|alone|behind)|\b(left|right)(?=(?:most|wards?)?\b)",
+    re.IGNORECASE,
+)
 Picture = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 Tokens = NDArray[np.int64]
@@ -246,8 +252,13 @@ def _padded(rows: Sequence[tuple[NDArray[np.generic], ...]]) -> Points:
 
 
 def _mirror_words(caption: str) -> str:
-    sides = {"left": "right", "right": "left", "Left": "Right", "Right": "Left"}
-    return re.sub(r"\b([Ll]eft|[Rr]ight)\b", lambda word: sides[word.group()], caption)
+    """Left for right and the reverse, leftmost and LEFT too; "all right" and the like stay."""
+    return SIDE_WORDS.sub(lambda found: _other_side(found[1]) if found[1] else found[0], caption)
+
+
+def _other_side(word: str) -> str:
+    other = SIDES[word.lower()]
+    return other.upper() if word.isupper() else other.capitalize() if word.istitle() else other
 
 
 def _size(picture: Picture) -> Size:

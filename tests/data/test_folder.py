@@ -60,6 +60,23 @@ def test_the_documented_example_is_read():
     assert [shown.name for shown in entry.references] == ["dog", "mug"]
 
 
+def test_the_digest_is_of_the_targets_and_what_decides_their_order(tmp_path):
+    def digest(*entries):
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        folder.mkdir()
+        (folder / "other.png").symlink_to("beach.png")
+        return world(folder, *entries).index().digest
+
+    first = digest(BEACH)
+    assert first.startswith("1 ") and digest(BEACH | {"caption": "mended"}) == first
+    others = [
+        digest(BEACH, BEACH),
+        digest(BEACH | {"target": "other.png"}),
+        digest(BEACH | {"references": []}),
+    ]
+    assert len({first, *others}) == 4
+
+
 def test_views_of_one_subject(tmp_path):
     views = [DOG | {"subject": "rex", "target_mask": ""}, DOG | {"subject": "rex"}, MUG]
     sample = world(tmp_path, BEACH | {"references": views}).read(0)
@@ -81,6 +98,11 @@ def test_a_picture_on_its_side_is_upright(tmp_path):
     [
         ({"caption": "no target"}, "target: Field required"),
         (BEACH | {"target": "gone.png"}, "gone.png"),
+        (BEACH | {"references": [MUG | {"picture": "gone.png"}]}, 'there is no file "gone.png"'),
+        (BEACH | {"references": [MUG | {"mask": "gone.png"}]}, 'there is no file "gone.png"'),
+        (BEACH | {"references": [DOG, MUG | {"target_mask": "gone.png"}]}, 'there is no file "gone.png"'),
+        (BEACH | {"references": [MUG | {"picture": ""}]}, 'there is no file ""'),
+        (BEACH | {"target": ""}, 'there is no file ""'),
         (BEACH | {"colour": 1}, "colour: Extra inputs"),
         (BEACH | {"references": [DOG | {"points": [[0, 0, 1.5, 0]]}]}, "must lie in [0, 1]"),
         (BEACH | {"references": [DOG | {"points": [[0, 0, 1]]}]}, "points.0"),
@@ -100,6 +122,12 @@ def test_a_damaged_picture_is_told_when_it_is_read(tmp_path):
     (tmp_path / "dog.png").write_bytes((tmp_path / "dog.png").read_bytes()[:60])
     with pytest.raises(ValueError, match=r"000000 is damaged: .*dog.png"):
         folder.read(0)
+
+
+def test_a_picture_that_would_fill_memory_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    ((_, told),) = world(tmp_path, BEACH).index().problems
+    assert "decompression bomb" in told
 
 
 def test_a_mask_of_another_size_is_told(tmp_path):

@@ -1,4 +1,5 @@
 import io
+import json
 import subprocess
 import tarfile
 
@@ -89,6 +90,10 @@ def broken(**changes):
     return files
 
 
+def texts(**changes):
+    return json.dumps(json.loads(encode_sample(make_sample())["json"]) | changes).encode()
+
+
 def outside():
     table = np.zeros(1, POINT)
     table["target_x"] = 9000  # more than 8192 = 1
@@ -107,6 +112,12 @@ def outside():
         ({"ref1.webp": encode_sample(make_sample())["ref1.webp"][:300]}, "The sample bad is damaged"),
         ({"ref0.mask.png": encode_sample(make_sample())["ref1.mask.png"]}, "ref0.mask.png has another size"),
         ({"target.mask1.png": None}, "lacks target.mask1.png"),
+        ({"json": texts(caption=None)}, "The sample bad is damaged: its caption is null, and no text"),
+        ({"json": texts(detailed_caption=["a"])}, "its detailed_caption is ["),
+        ({"json": texts(references=[{"subject": 1, "name": "x"}])}, "its subject is 1"),
+        ({"json": texts(references=None)}, "The sample bad is damaged"),
+        ({"json": b"[]"}, "The sample bad is damaged"),
+        ({"points.npy": b"PK\x03\x04 a zip"}, "The sample bad is damaged"),
     ],
 )
 def test_a_bad_sample_is_left_out_and_told(tmp_path, changes, problem):
@@ -121,7 +132,8 @@ def test_a_bad_sample_is_left_out_and_told(tmp_path, changes, problem):
 def test_what_is_no_tar_has_no_samples_and_one_problem(tmp_path):
     (tmp_path / "a.tar").write_bytes(b"not a tar" * 100)
     (tmp_path / "b.tar").write_bytes(b"")
-    for name in ("a.tar", "b.tar"):
+    (tmp_path / "c.tar").write_bytes(bytes(512))  # half an end
+    for name in ("a.tar", "b.tar", "c.tar"):
         found = scan(tmp_path / name)
         assert not found.rows
         ((key, problem),) = found.problems
@@ -137,6 +149,20 @@ def test_a_shard_that_is_cut_off_keeps_what_is_whole(tmp_path):
         cut = scan(path)
         assert cut.rows == whole.rows[:2]
         assert cut.problems
+
+
+def test_a_shard_that_changes_after_it_was_listed_is_told(tmp_path):
+    shard = Shard(path=write(tmp_path / "a.tar"))
+    row, whole = shard.index().rows[1], shard.path.read_bytes()
+    cut, shifted = whole[: row.start + 700], whole[: row.start] + whole[row.start + 100 :]
+    for content in (cut, shifted, whole[: row.start]):
+        shard.path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"sample 000001 is not where it was: .*a.tar has changed since"):
+            shard.read(1)
+    first = shard.index().rows[0]
+    shard.path.write_bytes(whole[: row.start] + whole[first.start : first.stop])  # another where it was
+    with pytest.raises(ValueError, match=r"The sample 000001 lacks target.webp"):
+        shard.read(1)
 
 
 def test_shards_on_the_hub_are_downloaded_first(tmp_path, monkeypatch):

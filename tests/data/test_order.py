@@ -134,6 +134,50 @@ def test_other_shards_are_refused():
         make([Listed("a.tar", rows)] * 2, batch=1).load_state_dict(stored(order))
 
 
+def test_other_samples_under_the_same_names_are_refused():
+    def shards(first=8, second=8, height=16):
+        return [
+            Listed("a.tar", [Row(f"{i}", 1, height, 16) for i in range(first)]),
+            Listed("b.tar", [Row(f"{i}", 1, 16, 16) for i in range(second)]),
+        ]
+
+    order = make(shards(), batch=1, window=8)
+    first = next(order)[0].shard
+    state = stored(order)
+    assert list(state["samples"]) == [str(first)]  # the other has not been read yet, and may be any
+    make(shards(**{"second" if first == 0 else "first": 3}), batch=1).load_state_dict(state)
+    fewer = shards(**{"first" if first == 0 else "second": 3})
+    with pytest.raises(ValueError, match=rf"{'ab'[first]}.tar holds other samples \(3\) .* \(8\): put them"):
+        make(fewer, batch=1).load_state_dict(state)
+    for _ in range(8):
+        next(order)
+    again = make(shards(height=32), batch=1, window=8)  # as many pictures, of another size
+    with pytest.raises(ValueError, match=r"a.tar holds other samples \(8\)"):
+        again.load_state_dict(stored(order))
+        [next(again) for _ in range(16)]  # at the latest when it comes to them
+
+
+def test_samples_that_wait_are_looked_at_too():
+    rows = [Row("x", 1, 16, 16), Row("y", 2, 16, 16)]
+    order = make([Listed("a.tar", rows)] * 3, batch=3, window=2)
+    next(order)
+    state = stored(order) | {"shard": 0, "offset": 0, "window": 0}
+    assert state["waiting"]
+    with pytest.raises(ValueError, match=r"a.tar holds other samples \(1\)"):
+        make([Listed("a.tar", rows[:1])] * 3, batch=3).load_state_dict(state)
+
+
+def test_samples_that_wait_move_to_the_buckets_of_another_recipe():
+    rows = [Row("x", 1, 16, 16), Row("y", 1, 16, 32), Row("z", 1, 32, 16)]
+    order = make([Listed("a.tar", rows)], batch=2, window=3)
+    next(order)
+    waiting = {place for places in order.waiting.values() for place in places}
+    assert len(order.waiting) > 1
+    order.bucket = again = lambda shard, row: f"{row.references} square"
+    order.load_state_dict(stored(order))
+    assert waiting == set(order.waiting[again("a.tar", rows[0])])
+
+
 def test_problems_of_an_index_are_told_and_counted(tmp_path, capsys):
     shards = [Listed("a.tar", [Row("x", 1, 16, 16)], [("y", "The sample y lacks target.webp.")])]
     with pytest.raises(ValueError, match=r"1 corrupt sample, data.corrupt allows 0; .*a.tar.*lacks target"):
@@ -144,7 +188,35 @@ def test_problems_of_an_index_are_told_and_counted(tmp_path, capsys):
         next(order)
     (line,) = order.problems.log.read_text().splitlines()
     assert json.loads(line) == {"shard": "a.tar", "key": "y", "problem": "The sample y lacks target.webp."}
-    assert capsys.readouterr().err.count("a.tar: The sample y lacks") == 2
+    assert capsys.readouterr().err.count("a.tar: The sample y lacks") == 1  # what stops a run is not skipped
+
+
+def test_the_limit_is_of_a_run_however_often_it_resumes(tmp_path, capsys):
+    log = tmp_path / "corrupt.jsonl"
+    shards = [Listed("a.tar", [Row("x", 1, 16, 16)], [("y", "It is cut."), ("z", "It is cut.")])]
+
+    def start(limit):
+        order = make(shards, batch=1)
+        order.problems = Problems(limit, log)
+        return order
+
+    order = start(2)
+    next(order)
+    again = start(3)
+    again.load_state_dict(stored(order))
+    for _ in range(3):
+        next(again)
+    assert len(log.read_text().splitlines()) == 2  # not told again
+    again.problems.tell("a.tar", "x", "It is cut.", found_by_all=False)
+    third = start(3)
+    third.load_state_dict(stored(again))
+    with pytest.raises(ValueError, match=r"4 corrupt samples, data.corrupt allows 3"):
+        third.problems.tell("a.tar", "w", "It is cut.")
+    with pytest.raises(ValueError, match=r"3 corrupt samples, data.corrupt allows 1"):  # lowered since
+        start(1).load_state_dict(stored(again))
+    validation = Problems(0, log)
+    validation.recall({"held-out.tar"})
+    assert not validation.seen
 
 
 def test_nothing_to_read_is_an_error():

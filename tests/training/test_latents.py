@@ -57,6 +57,13 @@ def test_an_epoch_drops_and_repeats_nothing(tiny_recipe: Any, tiny_start: Path, 
     assert not torch.equal(rows[:8], rows[8:16])
 
 
+def test_the_state_of_another_source_is_refused(tiny_recipe: Any, tiny_start: Path, tmp_path: Path) -> None:
+    stream = LatentStream(made(tiny_recipe().data, tmp_path, tiny_start), tiny_recipe().data, batch=3, seed=0)
+    stream.load_state_dict({"drawn": 1, "taken": {"1": 3}})  # of a run saved before states had their source
+    with pytest.raises(ValueError, match=r'data.source is "toybox", and was "endless-toybox"'):
+        stream.load_state_dict(stream.state_dict() | {"source": "endless-toybox"})
+
+
 def test_the_stream_goes_on_where_it_was(tiny_recipe: Any, tiny_start: Path, tmp_path: Path) -> None:
     data = tiny_recipe().data
     made(data, tmp_path, tiny_start)

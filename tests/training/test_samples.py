@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from mosaic import toybox
-from mosaic.data.index import scan
+from mosaic.data.index import _index, scan
 from mosaic.data.shards import read_shard
 from mosaic.toybox.export import write_dataset
 from mosaic.training.latents import encode_pictures
@@ -261,3 +261,38 @@ def test_another_set_of_shards_on_resume_is_refused(opened: Any, toys: Path) -> 
     state = opened().state_dict()
     with pytest.raises(ValueError, match="other shards"):
         opened(path=f"{toys}/k1").load_state_dict(state)
+
+
+def test_a_shard_packed_again_with_fewer_samples_is_refused_on_resume(
+    opened: Any, toys: Path, tmp_path: Path
+) -> None:
+    shard = tmp_path / "a.tar"
+    shutil.copy(toys / "k1" / "toybox-000000.tar", shard)
+    source = opened(batch=1, path=str(shard))
+    next(source)
+    shutil.copy(toys / "k1" / "toybox-000002.tar", shard)  # one sample of three
+    _index.cache_clear()  # as in another process
+    with pytest.raises(ValueError, match=r"a.tar holds other samples \(1\) than .* \(3\)"):
+        opened(batch=1, path=str(shard)).load_state_dict(source.state_dict())
+
+
+@pytest.mark.parametrize(("before", "now"), [("endless-toybox", "shards"), ("shards", "endless-toybox")])
+def test_another_source_on_resume_is_refused(opened: Any, before: str, now: str) -> None:
+    state = opened(source=before).state_dict()
+    with pytest.raises(ValueError, match=f'data.source is "{now}", and was "{before}"'):
+        opened(source=now).load_state_dict(state)
+
+
+def test_other_aspects_on_resume_move_what_waits(opened: Any, tmp_path: Path) -> None:
+    for i, (width, height) in enumerate([(90, 50), (50, 90), (70, 70)]):
+        Image.new("RGB", (width, height)).save(tmp_path / f"{i}.png")
+    entries = [{"target": f"{i}.png", "caption": str(i)} for i in range(3)]
+    (tmp_path / "samples.json").write_text(json.dumps(entries))
+    options = {"source": "folder", "path": str(tmp_path)}
+    source = opened(batch=2, **options, aspects=[0.5, 1.0, 2.0])
+    next(source)
+    assert len(source.state_dict()["waiting"]) == 2
+    again = opened(batch=2, **options, aspects=[1.0])
+    again.load_state_dict(source.state_dict())
+    assert [len(places) for places in again.state_dict()["waiting"].values()] == [2]
+    assert next(again).target.shape == (2, 16, 4, 4)

@@ -55,7 +55,10 @@ class Entry(BaseModel):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Folder:
-    """The samples of a folder; what is wrong with an entry makes it a corrupt sample, not an error."""
+    """The samples of a folder; what is wrong with an entry makes it a corrupt sample, not an error.
+
+    All files it names must be there at once. Of pictures, the heads of targets alone are looked at before.
+    """
 
     path: Path
 
@@ -86,11 +89,14 @@ def _read(path: Path) -> tuple[Index, tuple[Entry, ...]]:
         try:
             if isinstance(entry, str):
                 raise ValueError(entry)
+            if missing := [name for name in _files(entry) if not (path / name).is_file()]:
+                raise ValueError(f'there is no file "{missing[0]}".')
             rows.append(Row(key, len(entry.references), *_size(path / entry.target)))
             entries.append(entry)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, Image.DecompressionBombError) as error:
             problems.append((key, f"The sample {key} is damaged: {error}"))
-    return Index(rows=tuple(rows), problems=tuple(problems)), tuple(entries)
+    targets = tuple(entry.target for entry in entries)
+    return Index(rows=tuple(rows), problems=tuple(problems), targets=targets), tuple(entries)
 
 
 def entries_of(path: Path) -> Iterator[tuple[str, Entry | str]]:
@@ -122,6 +128,12 @@ def _listed(path: Path) -> list[Any]:
     if not isinstance(content, list):
         raise ValueError(f"{path} must hold a list of samples.")
     return content
+
+
+def _files(entry: Entry) -> list[str]:
+    """All that an entry names."""
+    masks = [mask for shown in entry.references for mask in (shown.mask, shown.target_mask) if mask]
+    return [entry.target, *(shown.picture for shown in entry.references), *masks]
 
 
 def _size(path: Path) -> Size:

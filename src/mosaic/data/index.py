@@ -39,12 +39,19 @@ class Row(NamedTuple):
         return self.height, self.width
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Index:
     """The samples of a collection that can be used, in its order, and (key, problem) of the others."""
 
     rows: tuple[Row, ...]
     problems: tuple[tuple[str, str], ...] = ()
+    targets: tuple[str, ...] = ()  # a row's file, where its key may be but a number
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """How many samples there are, and eight characters of which they are; where they lie is left out."""
+        told = json.dumps([[row[:4] for row in self.rows], self.targets])
+        return f"{len(self.rows)} {hashlib.sha256(told.encode()).hexdigest()[:8]}"
 
 
 class Collection(Protocol):
@@ -79,15 +86,21 @@ class Shard:
         return _index(self.path, self.cache)
 
     def read(self, row: int) -> Sample:
-        """Its sample number `row` of the index. ValueError if a picture is damaged."""
+        """Its sample number `row` of the index. ValueError if a picture is damaged, or the tar is another."""
         found = self.index().rows[row]
         with self.path.open("rb") as file:
             file.seek(found.start)
             content = file.read(found.stop - found.start)
-        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as tar:
-            files: dict[str, Any] = {}
-            for _, _, name, data in _members(tar):
-                files[name] = data
+        try:
+            with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as tar:
+                files: dict[str, Any] = {
+                    name: data for _, key, name, data in _members(tar) if key == found.key
+                }
+        except tarfile.TarError as error:
+            raise ValueError(
+                f"The sample {found.key} is not where it was: {self.path} has changed since it was listed "
+                f"({error})."
+            ) from error
         return decode_sample(files | {"__key__": found.key})
 
 
@@ -162,9 +175,10 @@ def scan(path: Path) -> Index:
 
 def _ended(path: Path) -> bool:
     """Whether a tar ends as it should, in two blocks of zeros."""
+    size = path.stat().st_size
     with path.open("rb") as file:
-        file.seek(-2 * BLOCK, os.SEEK_END)
-        return not any(file.read())
+        file.seek(max(0, size - 2 * BLOCK))
+        return size >= 2 * BLOCK and not any(file.read())
 
 
 def _samples(tar: tarfile.TarFile) -> Iterator[tuple[str, int, int, dict[str, Any]]]:

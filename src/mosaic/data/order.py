@@ -3,7 +3,7 @@
 An epoch passes over the shards in a seeded order. Its samples, in that order, are cut into windows; a window
 is shuffled whole. Each sample then waits in its bucket (one K, one aspect) until there are as many as a batch
 has. The order is of places, not of pictures: every process of a run computes the same one, whatever their
-number, and its state is a few numbers and the places that wait.
+number, and its state is a few numbers, the places that wait, and a digest of each collection seen so far.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from mosaic.data.index import Collection, Row
 from mosaic.data.problems import Problems
 
 SHARDS, WINDOW, SUBJECTS = 1, 2, 3  # what a generator is for
+AGAIN = "put them back, or start in another folder with model.lora set to what was learnt"
 
 
 class Place(NamedTuple):
@@ -53,6 +54,7 @@ class Order:
         self.places: list[Place] = []  # of the window, in the order they are drawn
         self.buckets: list[str] = []  # of these places
         self.waiting: dict[str, list[Place]] = {}
+        self.met: dict[int, str] = {}  # number of a collection → digest of its samples when first laid out
 
     def __iter__(self) -> Iterator[list[Place]]:
         return self
@@ -66,9 +68,10 @@ class Order:
         return places[: self.batch]
 
     def state_dict(self) -> dict[str, Any]:
-        """The position as JSON; `load_state_dict` of another batch size goes on with the same samples."""
+        """The position as JSON; one loaded with other batches or buckets goes on with the same samples."""
         return {
             "collections": self._digest(),
+            "samples": {str(number): digest for number, digest in sorted(self.met.items())},
             "seed": self.seed,
             "epoch": self.epoch,
             "shard": self.start[0],
@@ -79,16 +82,18 @@ class Order:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """ValueError if the state belongs to other shards."""
+        """ValueError if the state belongs to other shards or samples; those not seen yet may be any."""
         if state["collections"] != self._digest():
-            raise ValueError(
-                "data.path names other shards than when this run was saved: "
-                "put them back, or start in another folder with model.lora set to what was learnt."
-            )
+            raise ValueError(f"data.path names other shards than when this run was saved: {AGAIN}.")
+        self.problems.recall({collection.name for collection in self.collections})
         self.seed, self.epoch = state["seed"], state["epoch"]
-        self.waiting = {
-            name: [Place(*place) for place in places] for name, places in state["waiting"].items()
-        }
+        self.met = {int(number): digest for number, digest in state.get("samples", {}).items()}
+        places = [Place(*place) for waiting in state["waiting"].values() for place in waiting]
+        for number in sorted({place.shard for place in places}):
+            self._lay_out(number)
+        self.waiting = {}
+        for place in places:
+            self.waiting.setdefault(self._bucket(place), []).append(place)
         self._open((state["shard"], state["offset"]), state["window"])
         self.taken = state["taken"]
 
@@ -128,13 +133,25 @@ class Order:
         order = self._generator(SHARDS, self.epoch).permutation(len(self.collections)).tolist()
         (shard, offset), places = start, list[Place]()
         while shard < len(order) and len(places) < length:
-            end = min(len(self._rows(order[shard])), offset + length - len(places))
+            rows = self._lay_out(order[shard])
+            end = min(len(rows), offset + length - len(places))
             places += [Place(self.epoch, order[shard], row) for row in range(offset, end)]
-            shard, offset = (shard + 1, 0) if end == len(self._rows(order[shard])) else (shard, end)
+            shard, offset = (shard + 1, 0) if end == len(rows) else (shard, end)
         shuffled = self._generator(WINDOW, self.epoch, *start).permutation(len(places)).tolist()
         self.places, self.taken = [places[i] for i in shuffled], 0
         self.buckets = [self._bucket(place) for place in self.places]
         self.start, self.stop = start, (shard, offset)
+
+    def _lay_out(self, number: int) -> tuple[Row, ...]:
+        """The rows of a collection. ValueError if it had others when this run first laid it out."""
+        rows, collection = self._rows(number), self.collections[number]
+        digest = collection.index().digest
+        if (before := self.met.setdefault(number, digest)) != digest:
+            raise ValueError(
+                f"{collection.name} holds other samples ({digest.split()[0]}) than when this run first "
+                f"read it ({before.split()[0]}): {AGAIN}."
+            )
+        return rows
 
     def _rows(self, number: int) -> tuple[Row, ...]:
         collection = self.collections[number]

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import sys
 import threading
+from collections.abc import Collection
 from pathlib import Path
 
 
 class Problems:
     """Counts each corrupt sample once; more than `limit` is an error. Threads may share it.
 
-    log: a file that gets a line of JSON a sample: shard, key, problem. speaks: False for a process that
-    leaves to another what all of them find.
+    log: a file that gets a line of JSON a skipped sample: shard, key, problem. speaks: False for a process
+    that leaves to another what all of them find.
     """
 
     def __init__(self, limit: int, log: Path | None = None, speaks: bool = True) -> None:
@@ -23,10 +24,9 @@ class Problems:
     def tell(self, shard: str, key: str, problem: str, found_by_all: bool = True) -> None:
         """A sample (key "": a whole shard) that cannot be used. ValueError once the limit is passed."""
         with self._lock:
-            if (shard, key) in self.seen:
-                return
+            is_new = (shard, key) not in self.seen
             self.seen.add((shard, key))
-            if self.speaks or not found_by_all:
+            if is_new and len(self.seen) <= self.limit and (self.speaks or not found_by_all):
                 self._write(shard, key, problem)
         if len(self.seen) > self.limit:
             count = f"{len(self.seen)} corrupt sample{'s' * (len(self.seen) > 1)}"
@@ -34,6 +34,13 @@ class Problems:
                 f"{count}, data.corrupt allows {self.limit}; the last in {shard}: {problem.rstrip('.')}. "
                 "Mend or remove it, or raise data.corrupt."
             )
+
+    def recall(self, shards: Collection[str]) -> None:
+        """Count what the log says was skipped of these shards: the limit is a run's, not a resume's."""
+        if self.log is None or not self.log.exists():
+            return
+        lines = map(json.loads, self.log.read_text(encoding="utf-8").splitlines())
+        self.seen |= {(line["shard"], line["key"]) for line in lines if line["shard"] in shards}
 
     def _write(self, shard: str, key: str, problem: str) -> None:
         print(f"corrupt, skipped: {shard}: {problem}", file=sys.stderr)

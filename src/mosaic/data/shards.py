@@ -78,7 +78,7 @@ def _blaming(key: str) -> Iterator[None]:
         yield
     except KeyError as error:
         raise ValueError(f"The sample {key} lacks {error.args[0]}.") from error
-    except (OSError, EOFError, SyntaxError, TypeError, ValueError) as error:
+    except Exception as error:  # a broken file can raise nearly anything in a decoder
         raise ValueError(f"The sample {key} is damaged: {error}") from error
 
 
@@ -106,12 +106,21 @@ def _decode(files: dict[str, Any]) -> Sample:
 def _shown(files: dict[str, Any]) -> tuple[list[Subject], tuple[str, str], tuple[Correspondence, ...]]:
     """Whom each reference shows, both captions, and the points of each reference."""
     texts = json.loads(files["json"])
-    subjects = [Subject(id=shown["subject"], name=shown["name"]) for shown in texts["references"]]
+    subjects = [
+        Subject(id=_text(shown, "subject"), name=_text(shown, "name")) for shown in texts["references"]
+    ]
     table = np.load(io.BytesIO(files["points.npy"]), allow_pickle=False).astype(POINT, casting="no")
     if not np.isin(table["reference"], np.arange(len(subjects))).all():
         raise ValueError("a point belongs to a reference that is not there")
     points = tuple(_points(table[table["reference"] == k]) for k in range(len(subjects)))
-    return subjects, (texts["caption"], texts["detailed_caption"]), points
+    return subjects, (_text(texts, "caption"), _text(texts, "detailed_caption")), points
+
+
+def _text(texts: dict[str, Any], name: str) -> str:
+    """ValueError for what is no text, KeyError for what is not there."""
+    if not isinstance(text := texts[name], str):
+        raise ValueError(f"its {name} is {json.dumps(text)}, and no text")
+    return text
 
 
 class ShardWriter:

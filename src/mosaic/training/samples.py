@@ -30,7 +30,7 @@ from mosaic.sample import Picture, Sample
 from mosaic.training.latents import encode_pictures, encoder_digest
 from mosaic.training.models import TrainingModel
 from mosaic.training.recipe import DataSection, Recipe
-from mosaic.training.stream import Latents, Source
+from mosaic.training.stream import Latents, Source, check_source
 
 SAMPLES = 4  # what a sample's own generator is for, beside those of `mosaic.data.order`
 AHEAD = 2  # samples prepared ahead, a thread
@@ -92,10 +92,11 @@ class SampleSource:
 
     def state_dict(self) -> dict[str, Any]:
         """The position in the batches of all processes, as JSON."""
-        return self.state
+        return {"source": self.ready.data.source} | self.state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a position; what was prepared ahead is dropped."""
+        """Go on from a position, what was prepared ahead is dropped; ValueError for one in other samples."""
+        check_source(state, self.ready.data.source)
         self.stop()
         self.order.load_state_dict(state)
         self.state = self.order.state_dict()

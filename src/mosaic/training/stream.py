@@ -48,6 +48,16 @@ class Source(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
+def check_source(state: dict[str, Any], source: str) -> None:
+    """ValueError if a state is of another data.source; one saved before states said so is taken as it is."""
+    before = state.get("source", source)
+    if before != source:
+        raise ValueError(
+            f'data.source is "{source}", and was "{before}" when this run was saved: put it back, '
+            "or start in another folder with model.lora set to what was learnt."
+        )
+
+
 class LatentStream:
     """An endless, seeded stream of batches over a cache; its state is how far each K has been read.
 
@@ -68,9 +78,11 @@ class LatentStream:
         self.taken = dict.fromkeys(self.shards, 0)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"drawn": self.drawn, "taken": {str(k): n for k, n in self.taken.items()}}
+        taken = {str(k): n for k, n in self.taken.items()}
+        return {"source": self.data.source, "drawn": self.drawn, "taken": taken}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        check_source(state, self.data.source)
         self.drawn = state["drawn"]
         self.taken = {k: state["taken"].get(str(k), 0) for k in self.shards}
 
