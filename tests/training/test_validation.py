@@ -103,6 +103,19 @@ def test_a_wrong_path_of_held_out_samples_is_told_before_the_first_step(
     assert not (tmp_path / "run" / "log.jsonl").exists()
 
 
+@pytest.mark.parametrize("source", ["shards", "folder"])
+@pytest.mark.parametrize("key", ["path", "validation"])
+def test_data_that_is_not_there_is_told_before_a_base_is_sought(
+    tiny_recipe: Any, tmp_path: Path, source: str, key: str
+) -> None:
+    (tmp_path / "samples.json").write_text("[]")
+    (tmp_path / "0.tar").touch()
+    data = {"source": source, "path": str(tmp_path), "validation": str(tmp_path)}
+    recipe = tiny_recipe(model={"base": "no/model"}, data=data | {key: str(tmp_path / "nowhere")})
+    with pytest.raises(ValueError, match=rf"^data.{key}: .*nowhere"):
+        train_recipe(recipe, tmp_path / "run")
+
+
 def test_pictures_are_of_the_held_out_samples(tiny_recipe: Any, tiny_start: Path, tmp_path: Path) -> None:
     for name, color in {"a": "red", "b": "blue"}.items():
         Image.new("RGB", (64, 32), color).save(tmp_path / f"{name}.png")
@@ -131,7 +144,7 @@ def test_a_picture_begun_below_pure_noise_keeps_of_the_target_what_shines_throug
     run = prepare(recipe, tmp_path, "test", fake_batches)
     batch = next(held_out(recipe, run.model, tmp_path, fake_batches))
     far = [
-        float((sample_latents(run.model, batch, recipe, begin=level) - batch.target).abs().mean())
+        float((sample_latents(run.model, batch, recipe, begin=level).detach() - batch.target).abs().mean())
         for level in (0.001, 0.5, 1.0)
     ]
     assert far[0] < 0.01 < far[1] < far[2]

@@ -132,6 +132,10 @@ def prepare(
     world = world or World()
     for library in (diffusers.utils.logging, transformers.utils.logging):
         library.disable_progress_bar()
+    if recipe.data.given:
+        from mosaic.training.samples import check_paths
+
+        check_paths(recipe.data)  # before a base is fetched
     output.mkdir(parents=True, exist_ok=True)
     with world.first_before_others():
         folder = base_folder(recipe, output)

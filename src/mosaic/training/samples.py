@@ -228,9 +228,7 @@ def _world(
     data = recipe.data
     if data.source == "endless-toybox":
         return EndlessOrder(data.subjects, seed=recipe.seed, batch=batch), _toys(data)
-    collections: list[Collection] = [Folder(path=Path(data.path))]
-    if data.source == "shards":
-        collections = [*shards_of(data.path, cache / "index")]
+    collections = collections_of(data, cache / "index")
     sizes = target_sizes(data.size, data.aspects)
 
     def bucket(shard: str, row: Row) -> str:
@@ -246,6 +244,24 @@ def _world(
         collections, seed=recipe.seed, batch=batch, window=data.window, bucket=bucket, problems=problems
     )
     return order, lambda place: read_whole(order, problems, place)
+
+
+def check_paths(data: DataSection) -> None:
+    """ValueError where data.path or data.validation names nothing. A list is read, shards are not."""
+    for key in ("path", "validation") if data.validation else ("path",):
+        try:
+            found = collections_of(data.model_copy(update={"path": getattr(data, key)}))
+            if data.source == "folder":
+                found[0].index()
+        except ValueError as error:
+            raise ValueError(str(error).replace("data.path", f"data.{key}", 1)) from error
+
+
+def collections_of(data: DataSection, cache: Path | None = None) -> list[Collection]:
+    """The shards of data.path, or its folder, not yet read. ValueError where there are none."""
+    if data.source == "folder":
+        return [Folder(path=Path(data.path))]
+    return [*shards_of(data.path, cache)]
 
 
 def read_whole(order: Order, problems: Problems, place: Place) -> Sample:
