@@ -95,11 +95,29 @@ class World:
             raise ValueError("The first process could not write its files: its message says why.")
 
 
+def device_of(name: str) -> torch.device:
+    """model.device; "auto": a GPU if there is one. ValueError for a device this machine lacks."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        known = (device.index or 0) < torch.get_device_module(device).device_count()
+    except (RuntimeError, AttributeError):  # a word that names none, or nothing that computes
+        known = False
+    if not known:
+        raise ValueError(
+            f'model.device = "{name}" is no device of this machine: set it to auto, cpu, or cuda where '
+            "there is a GPU."
+        )
+    return device
+
+
 def join(recipe: Recipe) -> World:
     """The world this process was launched into. ValueError where it is smaller than was asked for."""
     device, several = recipe.model.device, launched.asked()
     if several > 1 and device not in ("auto", "cpu", "cuda"):
         raise ValueError(f'model.device = "{device}" is one device for {several} processes: use auto.')
+    device_of(device)
     state = launched.join(HOW, PATIENCE, cpu=True if device == "cpu" else None)
     world = World()
     if state is not None:
