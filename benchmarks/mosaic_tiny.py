@@ -19,8 +19,8 @@ from diffusers import AutoencoderKL
 from safetensors import safe_open
 
 from mosaic.about import EMBEDDED
+from mosaic.hub import LORA_FILE
 from mosaic.model.lora import LoraMetadata
-from mosaic.pipeline.loading import LORA_FILE
 from mosaic.toybox import batches
 from mosaic.toybox.instruments.measure import SUBJECTS, Generate, benchmark
 from mosaic.toybox.render import render

@@ -20,7 +20,7 @@ EVERYTHING = SOURCES + sorted(
 )
 
 # room → rooms it may import. A new room starts here.
-VALUES = {"about", "errors", "geometry", "keys", "sample", "pictures"}
+VALUES = {"about", "errors", "geometry", "hub", "keys", "sample", "pictures"}
 MODEL = VALUES | {"model"}
 NUMBERS = MODEL | {"objectives", "sampling"}
 WORLD = VALUES | {"data", "toybox"}
@@ -31,6 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "about": set(),
     "geometry": {"errors"},
+    "hub": {"about"},
     "keys": {"errors"},
     "launched": set(),
     "sample": {"errors", "geometry"},

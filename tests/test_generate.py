@@ -11,11 +11,12 @@ import pytest
 from fixtures_model import draw_photo, draw_subject, write_lora, write_model
 from PIL import Image
 
+from mosaic import hub
 from mosaic.cli import run
 from mosaic.generate import GenerateOptions, generate, mentions, options_of
 from mosaic.model import quantize
 from mosaic.pictures import file_hash, read_recipe
-from mosaic.pipeline import loading, memory
+from mosaic.pipeline import memory
 
 PROMPT = "a bear and a robot on grass"
 WRONG = ({"count": 0}, {"seed": -1}, {"cutout": "yes"}, {"size": (10, 16)}, {"prompt": " "})
@@ -247,7 +248,7 @@ def test_a_cache_of_other_weights_is_refused(
     assert "another lora" in refused(capsys, *words, "--output", str(tmp_path / "a.png"))
 
 
-@pytest.mark.parametrize("component", sorted(loading.COMPONENTS))
+@pytest.mark.parametrize("component", sorted(hub.COMPONENTS))
 def test_a_missing_component_is_named(
     inside: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, component: str
 ) -> None:
@@ -264,10 +265,10 @@ def test_pickled_weights_are_refused(inside: Path, tmp_path: Path) -> None:
     (tmp_path / "vae").mkdir()
     (tmp_path / "vae" / "diffusion_pytorch_model.bin").write_bytes(b"x")
     with pytest.raises(ValueError, match="a pickle, which is never loaded"):
-        loading._check_weights(tmp_path / "vae")
+        hub._check_weights(tmp_path / "vae")
     (tmp_path / "vae" / "model.safetensors.index.json").write_text('{"weight_map": {"a": "one.safetensors"}}')
     with pytest.raises(ValueError, match=r"lacks vae/one\.safetensors"):
-        loading._check_weights(tmp_path / "vae")
+        hub._check_weights(tmp_path / "vae")
 
 
 def test_too_many_references_for_the_memory(
@@ -308,7 +309,7 @@ def test_the_hub_says_no(name: str, told: str) -> None:
         raise kind.__new__(kind)
 
     with pytest.raises(ValueError, match="--model embedded") as raised:
-        loading.from_hub("o/n", fetch)
+        hub.from_hub("o/n", fetch)
     assert told in str(raised.value)
 
 

@@ -1,5 +1,7 @@
 """What a person reads when a command cannot go on: one sentence that says what to change."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import requires
 from pathlib import Path
 
@@ -30,6 +32,15 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, ValueError):
         return one_line(_validation(error) or str(error) or type(error).__name__)
     return None
+
+
+@contextmanager
+def told_of(key: str) -> Iterator[None]:
+    """A mistake in what a recipe's key names is told with the key before it."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from error
 
 
 def _missing_package(error: ModuleNotFoundError) -> str | None:

@@ -25,6 +25,14 @@ def read_tables(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     return table
 
 
+def kind_of(path: Path) -> str:
+    """What a recipe file says of its kind; "" where it says nothing or cannot be read: another tells why."""
+    try:
+        return str(tomllib.loads(Path(path).read_text(encoding="utf-8")).get("kind", ""))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+        return ""
+
+
 def validated(kind: type[Kind], table: dict[str, Any], name: str) -> Kind:
     """Tables as a recipe of a kind; ValueError names the first key that is wrong."""
     try:

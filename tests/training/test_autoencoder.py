@@ -1,14 +1,20 @@
 """The autoencoder's trainer: learns, resumes to the bit, says what is wrong."""
 
+import os
+import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from diffusers import AutoencoderKL
 from safetensors.torch import load_file
 
+from mosaic.cli import run
+from mosaic.training import autoencoder
 from mosaic.training.autoencoder import AutoencoderRecipe, create, crops, reconstruction_loss, train
 from mosaic.training.recipe import OptimiserSection, read_as
+from mosaic.training.state import checkpoints
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -58,3 +64,61 @@ def test_the_recipe_reads_and_names_a_mistake() -> None:
     assert read_as(AutoencoderRecipe, path).optimiser.steps == 3200
     with pytest.raises(ValueError, match="did you mean divergence"):
         read_as(AutoencoderRecipe, path, ["divergense=1"])
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("start=missing", "start: there is no autoencoder in missing"),
+        ("crop=256", "crop: Input should be less than or equal to 128"),
+        ("crop=40", "crop: Input should be a multiple of 16"),
+        ("seed=0", "file"),
+    ],
+)
+def test_mistakes_end_in_one_sentence(
+    change: str,
+    told: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "file").write_text("")
+    output = tmp_path / ("file" if told == "file" else "run")
+    words = [str(RECIPES / "toybox-autoencoder.toml"), "--output", str(output), "--set", change]
+    monkeypatch.setattr("sys.argv", ["autoencoder", *words])
+    with pytest.raises(SystemExit) as caught:
+        autoencoder.main()
+    assert caught.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert told in line
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_leaves(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = autoencoder.step
+
+    def step(*arguments: Any) -> dict[str, float]:
+        os.kill(os.getpid(), number)
+        return original(*arguments)
+
+    monkeypatch.setattr(autoencoder, "step", step)
+    try:
+        train(small(4), tmp_path)
+        assert number == signal.SIGTERM
+    except KeyboardInterrupt:
+        assert number == signal.SIGINT
+    assert [path.name for path in checkpoints(tmp_path / "checkpoints")] == ["step-00000001"]
+    assert (tmp_path / "model").is_symlink()  # the run is not over
+
+
+@pytest.mark.parametrize("verb", ["train", "plan"])
+def test_the_commands_of_runs_say_whose_recipe_it_is(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = str(RECIPES / "toybox-decoder.toml")
+    assert run([verb, recipe, *(["--output", str(tmp_path / "run")] if verb == "train" else [])]) == 2
+    told = capsys.readouterr().err
+    wanted = f"python -m mosaic.training.autoencoder {recipe}" if verb == "train" else "an autoencoder"
+    assert wanted in told

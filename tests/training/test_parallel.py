@@ -186,6 +186,12 @@ def test_two_processes_killed_at_random_go_on_to_the_bit(kind: str, tmp_path: Pa
     assert all(torch.equal(a[name], b[name]) for name in b)
 
 
+def test_a_wait_for_files_is_longer_than_one_for_a_step(tmp_path: Path) -> None:
+    done = torchrun("tests/training/waiter.py", str(tmp_path))
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert [(tmp_path / f"found-{rank}").read_text() for rank in range(2)] == ["True 2"] * 2
+
+
 # ---------------------------------------------------------------- launchers
 
 

@@ -23,6 +23,7 @@ RECIPES = sorted(
 )
 OTHERS = {"toybox-autoencoder", "toybox-decoder"}  # recipes of another kind
 PAPER = ROOT / "recipes" / "flux-dev-paper.toml"
+SMOKE = ROOT / "recipes" / "toybox-smoke.toml"
 
 
 # ---------------------------------------------------------------- FLUX.1-dev
@@ -178,6 +179,29 @@ def test_the_command_tells_everything(capsys: pytest.CaptureFixture[str]) -> Non
     assert "base weights" in told and "--set train.parallel=fsdp" in told and "checkpoints" in told
 
 
+def test_a_new_model_may_have_the_shipped_autoencoder() -> None:
+    plan = plan_recipe(SMOKE, ["model.create.vae=embedded"])
+    assert (
+        plan.parameters["autoencoder"]
+        == plan_recipe(SMOKE, ["model.base=embedded"]).parameters["autoencoder"]
+    )
+
+
+def test_what_is_not_counted_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert plan_recipe(SMOKE).notes == ()
+    changes = ["model.text_cache=text", "data.keep_latents=true", "train.parallel=fsdp", "train.processes=0"]
+    changes += ["data.source=shards", "data.path=x.tar", "data.references=2", "data.size=512"]
+    changes += ["optimiser.steps=10", "optimiser.batch=4", "optimiser.accumulation=2", "model.quantize=none"]
+    words = [word for change in changes for word in ("--set", change)]
+    assert run(["plan", str(PAPER), "--gpu", "H100", *words]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "planned as one process, which spreads nothing: set train.processes" in told
+    assert "model.text_cache is not in the table of the disk: 4.00 MiB a caption, 0.3 GiB if the 80" in told
+    assert "data.keep_latents is not in the table of the disk: 0.3" in told
+    assert len(plan_recipe(PAPER, [*changes, "train.processes=8"]).notes) == 2
+    assert plan_recipe(SMOKE, ["model.text_cache=text"]).notes == ()  # of the toybox they are known
+
+
 def test_this_machine_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["plan", str(ROOT / "recipes" / "toybox-smoke.toml"), "--gpu", "cpu", "--json"]) == 0
     (device,) = json.loads(capsys.readouterr().out)["devices"]
@@ -196,6 +220,14 @@ def test_this_machine_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
         (f"{PAPER} --set model.bse=x", "did you mean model.base?"),
         (f"{PAPER} --set model.base=nobody/nothing", "known without a hub"),
         (f"{PAPER} --set model.base={ROOT / 'docs'}", "no transformer/config.json"),
+        (f"{PAPER} --set model.base=missing", "model.base: There is no model folder missing"),
+        (
+            f"{PAPER} --set loss.blocks=[99]",
+            "loss.blocks: Probe blocks (99,) must name some of the blocks 0…56",
+        ),
+        (f"{SMOKE} --set model.create.rope_axes=[3,14,15]", "model.create.rope_axes must be even"),
+        (f"{SMOKE} --set model.create.vae=missing", "model.create.vae: there is no autoencoder in missing"),
+        (f"{PAPER} --set model.lora={PAPER}", "flux-dev-paper.toml is broken"),
         (f"{PAPER} --set model.lora=nowhere.safetensors", "there is no file nowhere.safetensors"),
         (f'{PAPER} --set lora.targets=["attention"]', 'The LoRA target "attention" names no module'),
         (f"{ROOT / 'recipes' / 'ablation.toml'}", "plan the recipe they start from"),

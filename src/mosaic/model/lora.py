@@ -7,7 +7,8 @@ a pair to the last tokens of a sequence only. Nothing is merged: text and target
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from peft import LoraConfig
 from peft.tuners.lora import LoraLayer
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -194,12 +195,24 @@ def save_lora(
     partial.replace(path)
 
 
+@contextmanager
+def opened(path: str | Path) -> Iterator[Any]:
+    """A LoRA's file, to read from. ValueError where there is none, or a broken one."""
+    if not Path(path).is_file():
+        raise ValueError(f"there is no file {path}.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except SafetensorError as error:
+        raise ValueError(f"{path} is broken ({error}): fetch it again.") from error
+
+
 def load_lora(transformer: MosaicTransformer, path: str | Path) -> LoraMetadata:
     """Read a LoRA file into the transformer, in place of the one it has; the base stays as it is.
 
     Returns how it must be run. ValueError names a key that is missing, foreign or of a wrong shape.
     """
-    with safe_open(path, framework="pt") as file:
+    with opened(path) as file:
         header: dict[str, str] = file.metadata() or {}
         state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
     targets = tuple(header[TARGETS_KEY].split(",")) if TARGETS_KEY in header else None

@@ -7,10 +7,7 @@ loaded, so that whatever is wrong is said in one sentence. Safetensors alone: no
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +15,7 @@ from typing import Any
 import torch
 from diffusers import PipelineQuantizationConfig
 
-from mosaic.about import EMBEDDED
+from mosaic.hub import LORA_FILE, WEIGHTS, check_folder, from_hub, model_folder
 from mosaic.model import quantize as bits
 from mosaic.model.checkpoint import lora_file
 from mosaic.perception.loading import quiet
@@ -27,23 +24,8 @@ from mosaic.pipeline.mosaic_pipeline import MosaicPipeline
 
 logger = logging.getLogger(__name__)
 
-LORA_FILE = "lora.safetensors"  # a model folder's own; others beside it are lora-NAME.safetensors
-COMPONENTS = {  # folder → the file that must be in it
-    "scheduler": "scheduler_config.json",
-    "text_encoder": "config.json",
-    "text_encoder_2": "config.json",
-    "tokenizer": "tokenizer_config.json",
-    "tokenizer_2": "tokenizer_config.json",
-    "transformer": "config.json",
-    "vae": "config.json",
-}
-WEIGHTS = ("text_encoder", "text_encoder_2", "transformer", "vae")
-HUB_FILES = ["model_index.json", LORA_FILE, "lora-*.safetensors", *(f"{name}/*" for name in COMPONENTS)]
-PICKLED = ["*.bin", "*.pt", "*.pth", "*.ckpt", "*.msgpack", "*.h5", "*.onnx*"]
-HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 MEBIBYTE = 1 << 20
 SMALL = 4 << 30  # bytes of weights that run in float32 on a CPU
-UNGATED = "--model embedded needs no download, ostris/Flex.1-alpha (Apache-2.0) no account"
 
 
 def load(
@@ -158,70 +140,7 @@ def quantization(kind: str, dtype: torch.dtype, device: str) -> Any:
     return None if config is None else PipelineQuantizationConfig(quant_mapping={"transformer": config})
 
 
-# ---------------------------------------------------------------- folders
-
-
-def model_folder(model: str | Path) -> Path:
-    """The folder of a model, fetched from the hub where it is named by its id; ValueError without one."""
-    text = str(model)
-    if text == "embedded":
-        if not (EMBEDDED / "model_index.json").is_file():
-            raise ValueError("This installation has no embedded model: give --model a folder or a hub id.")
-        return EMBEDDED
-    path = Path(text).expanduser()
-    if path.is_dir():
-        return path
-    if path.exists():
-        raise ValueError(f"{text} is a file, and a model is a folder in diffusers' FLUX layout.")
-    if not HUB_ID.fullmatch(text):
-        raise ValueError(
-            f'There is no model folder {text}: give a folder, a hub id OWNER/NAME, or "embedded".'
-        )
-
-    def fetch() -> str:
-        from huggingface_hub import snapshot_download
-
-        return snapshot_download(text, allow_patterns=HUB_FILES, ignore_patterns=PICKLED)
-
-    return Path(from_hub(text, fetch))
-
-
-def check_folder(folder: Path) -> None:
-    """ValueError that names the first component a model folder lacks, or what else keeps it from loading."""
-    index = _json(folder / "model_index.json", f"{folder} is no model folder in diffusers' FLUX layout")
-    kind = index.get("_class_name")
-    if kind not in ("FluxPipeline", "MosaicPipeline"):
-        raise ValueError(f"{folder} holds a {kind}, and only FLUX.1 models (FluxPipeline) are supported.")
-    for name, file in COMPONENTS.items():
-        if index.get(name, [None])[0] is None or not (folder / name).is_dir():
-            raise ValueError(f"The model folder {folder} lacks its {name}: fetch the whole model again.")
-        _json(folder / name / file, f"The model folder {folder} lacks a part of its {name}")
-        if name in WEIGHTS:
-            _check_weights(folder / name)
-
-
-def _check_weights(folder: Path) -> None:
-    indices = sorted(folder.glob("*.safetensors.index.json"))
-    wanted = {file for index in indices for file in _json(index, "")["weight_map"].values()}
-    missing = sorted(file for file in wanted if not (folder / file).is_file())
-    if missing:
-        raise ValueError(f"The model folder lacks {folder.name}/{missing[0]}: fetch the model again.")
-    if not any(folder.glob("*.safetensors")):
-        pickled = next(
-            (file.name for file in folder.iterdir() if file.suffix in (".bin", ".pt", ".pth")), None
-        )
-        found = f"only {pickled}, a pickle, which is never loaded" if pickled else "no weights"
-        raise ValueError(f"{folder} has {found}: it needs .safetensors.")
-
-
-def _json(path: Path, problem: str) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ValueError(f"{problem}: there is no {path.name}.") from error
-    except ValueError as error:
-        raise ValueError(f"{path} is broken ({error}): fetch it again.") from error
-    return value if isinstance(value, dict) else {}
+# ---------------------------------------------------------------- the LoRA
 
 
 def lora_path(lora: str | Path | None, folder: Path) -> Path | None:
@@ -242,37 +161,6 @@ def lora_path(lora: str | Path | None, folder: Path) -> Path | None:
     if path.suffix != ".safetensors":
         raise ValueError(f"{text} is no .safetensors file, and nothing else is loaded.")
     return path
-
-
-def from_hub(name: str, fetch: Callable[[], str]) -> str:
-    """What `fetch` brings from the hub; ValueError that says what to do where it brings nothing."""
-    from huggingface_hub import errors
-
-    transport: Any = errors.HfHubHTTPError.__bases__[0]  # of the HTTP library under the hub's client
-    try:
-        return fetch()
-    except errors.GatedRepoError as error:
-        raise ValueError(
-            f"{name} is gated: accept its licence on https://huggingface.co/{name} and log in with a token "
-            f"(hf auth login, or the variable HF_TOKEN); {UNGATED}."
-        ) from error
-    except (
-        errors.RepositoryNotFoundError,
-        errors.RemoteEntryNotFoundError,
-        errors.RevisionNotFoundError,
-        errors.HFValidationError,
-    ) as error:
-        raise ValueError(
-            f"The hub shows no {name}: check the name, or log in with a token (HF_TOKEN) if it is private; "
-            f"{UNGATED}."
-        ) from error
-    except (errors.EntryNotFoundError, errors.OfflineModeIsEnabled, transport) as error:
-        raise ValueError(
-            f"{name} is not on this machine and the hub cannot be reached: check the connection (and "
-            f"HF_HUB_OFFLINE), or give a folder; {UNGATED}."
-        ) from error
-    except OSError as error:
-        raise ValueError(f"{name} could not be stored on this machine: {error}.") from error
 
 
 # ---------------------------------------------------------------- what is in them

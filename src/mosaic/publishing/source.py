@@ -80,7 +80,7 @@ def _lora(file: Path, run: Path) -> Source:
 
 
 def _model(folder: Path, run: Path) -> Source:
-    from mosaic.pipeline.loading import COMPONENTS, check_folder
+    from mosaic.hub import COMPONENTS, check_folder
 
     check_folder(folder)
     found = [folder / "model_index.json", *folder.glob("lora*.safetensors")]  # its own, and those to choose

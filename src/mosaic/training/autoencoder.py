@@ -6,30 +6,43 @@ Letters: B crops of S × S pixels.
 """
 
 import argparse
+import signal
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from diffusers import AutoencoderKL
+from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, l1_loss, mse_loss
 
+from mosaic.errors import explain
 from mosaic.toybox.batches import batches
+from mosaic.training.embedded import autoencoder_folder
 from mosaic.training.holding import held
 from mosaic.training.journal import Journal, Pace
 from mosaic.training.optimiser import MasterAdamW
-from mosaic.training.recipe import Count, Natural, OptimiserSection, Section, Weight, read_as
-from mosaic.training.state import checkpoints, load_checkpoint, publish_folder, save_checkpoint, settle_folder
+from mosaic.training.recipe import Count, Natural, OptimiserSection, Pixels, Section, Weight, read_as
+from mosaic.training.state import (
+    checkpoints,
+    full_disk_in_words,
+    load_checkpoint,
+    publish_folder,
+    save_checkpoint,
+    settle_folder,
+)
+from mosaic.training.stop import Stop
 
 
 class AutoencoderRecipe(Section):
     """What `recipes/toybox-autoencoder.toml` may say."""
 
+    kind: Literal["autoencoder"] = "autoencoder"
     seed: Natural = 0
     start: str = ""  # folder of an autoencoder to go on from; "": a new one
     parts: Literal["all", "decoder"] = "all"  # "decoder": latents, and what was trained on them, stay valid
-    crop: Count = 64  # S, pixels
+    crop: Annotated[Pixels, Field(le=128)] = 64  # S, pixels of the target's 128
     subjects: tuple[Count, ...] = (1, 2, 3, 4, 6, 8)  # toys of the scenes, in turn
     widths: tuple[Count, ...] = (32, 48, 64, 96)  # channels at each of the four sizes
     divergence: Weight = 1e-4  # of the latents from a normal distribution
@@ -97,28 +110,37 @@ def latent_statistics(vae: AutoencoderKL, pictures: Tensor) -> tuple[float, floa
 def train(recipe: AutoencoderRecipe, output: Path, resume: bool = False) -> None:
     """Trains into `output`/model, with checkpoints beside it; `resume` goes on from the newest one.
 
-    ValueError for a folder that holds a run already, unless it is resumed.
+    SIGTERM and SIGINT save and leave; SIGINT then raises KeyboardInterrupt. ValueError for a folder that
+    holds a run already, unless it is resumed.
     """
     if checkpoints(output / "checkpoints") and not resume:
         raise ValueError(f"{output} holds a run already: add --resume, or choose another folder.")
-    with held(output):
+    section = recipe.optimiser
+    with Stop() as stop, full_disk_in_words(output), held(output):
         vae, optimiser = restored(recipe, checkpoints(output / "checkpoints"))
-        section = recipe.optimiser
+        saved, stop.running = optimiser.steps, True
         with Journal(output, optimiser.steps, section.steps, Pace(samples=section.batch)) as journal:
-            while optimiser.steps < section.steps:
+            while optimiser.steps < section.steps and not stop.signal:
                 real = crops(recipe.seed, optimiser.steps, section.batch, recipe.crop, recipe.subjects)
                 told = step(vae, optimiser, real, recipe)
                 if optimiser.steps % recipe.log == 0:
                     journal.record(optimiser.steps, told)
-                if optimiser.steps % recipe.checkpoint == 0 or optimiser.steps == section.steps:
+                if optimiser.steps % recipe.checkpoint == 0:
                     save(vae, optimiser, recipe, output)
-        settle_folder(output / "model")
+                    saved = optimiser.steps
+            if saved != optimiser.steps:
+                save(vae, optimiser, recipe, output)
+        if optimiser.steps >= section.steps:
+            settle_folder(output / "model")
+    if stop.signal == signal.SIGINT:
+        raise KeyboardInterrupt
 
 
 def restored(recipe: AutoencoderRecipe, found: Sequence[Path]) -> tuple[AutoencoderKL, MasterAdamW]:
     """Weights and optimiser of the last of the checkpoints, or at step 0."""
     torch.manual_seed(recipe.seed)
-    vae = AutoencoderKL.from_pretrained(recipe.start) if recipe.start else create(recipe.widths)
+    start = autoencoder_folder(recipe.start, "start") if recipe.start else None
+    vae = AutoencoderKL.from_pretrained(start) if start else create(recipe.widths)
     vae.float().train().encoder.requires_grad_(recipe.parts == "all")
     trained = {name: weight for name, weight in vae.named_parameters() if weight.requires_grad}
     optimiser = MasterAdamW(trained, recipe.optimiser)
@@ -175,8 +197,13 @@ def main() -> None:
     options = parser.parse_args()
     try:
         train(read_as(AutoencoderRecipe, options.recipe, options.overrides), options.output, options.resume)
-    except ValueError as error:
-        parser.exit(2, f"{error}\n")
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        sentence = explain(error)
+        if sentence is None:
+            raise
+        parser.exit(2, f"{sentence}\n")
+    except KeyboardInterrupt:
+        parser.exit(130)
 
 
 if __name__ == "__main__":

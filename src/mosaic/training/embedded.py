@@ -118,7 +118,12 @@ def new_t5(create: CreateSection, tokenizer: PreTrainedTokenizerFast) -> T5Encod
 
 
 def new_transformer(create: CreateSection) -> MosaicTransformer:
-    """A FLUX transformer without guidance embedding, in which every block starts as the identity."""
+    """A FLUX transformer without guidance embedding, in which every block starts as the identity.
+
+    ValueError for rotary axes that no pairs of channels fill.
+    """
+    if any(axis < 0 or axis % 2 for axis in create.rope_axes):
+        raise ValueError(f"model.create.rope_axes must be even numbers, not {list(create.rope_axes)}.")
     transformer = MosaicTransformer(
         in_channels=64,
         num_layers=create.double_blocks,
@@ -172,14 +177,19 @@ def random_autoencoder() -> AutoencoderKL:
     )
 
 
+def autoencoder_folder(source: str, key: str = "model.create.vae") -> Path:
+    """Where the autoencoder that a recipe's key names lies. ValueError where there is none."""
+    folder = EMBEDDED / "vae" if source == "embedded" else Path(source)
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"{key}: there is no autoencoder in {source} (no config.json).")
+    return folder
+
+
 def _put_autoencoder(source: str, folder: Path) -> None:
     if not source:
         random_autoencoder().save_pretrained(folder)
         return
-    trained = EMBEDDED / "vae" if source == "embedded" else Path(source)
-    if not (trained / "config.json").is_file():
-        raise ValueError(f"model.create.vae: there is no autoencoder in {source} (no config.json).")
-    shutil.copytree(trained, folder, dirs_exist_ok=True)
+    shutil.copytree(autoencoder_folder(source), folder, dirs_exist_ok=True)
 
 
 def _zero(parameter: torch.Tensor | None) -> None:

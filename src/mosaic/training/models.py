@@ -9,18 +9,32 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mosaic.about import EMBEDDED, commit
+from mosaic import toybox
+from mosaic.about import commit
+from mosaic.errors import told_of
+from mosaic.hub import check_folder, model_folder
+from mosaic.model.attention import Probe
 from mosaic.model.checkpoint import load_transformer
 from mosaic.model.layout import Positions, Visibility
-from mosaic.model.lora import LoraMetadata, LoraSpec, add_lora, load_lora, lora_parameters, save_lora
+from mosaic.model.lora import (
+    LoraMetadata,
+    LoraSpec,
+    add_lora,
+    load_lora,
+    lora_parameters,
+    opened,
+    save_lora,
+)
 from mosaic.model.quantize import quantization, store_as_fp8
 from mosaic.model.transformer import MosaicTransformer
 from mosaic.training.embedded import create_model_folder
-from mosaic.training.parallel import World, spread
-from mosaic.training.recipe import Recipe
+from mosaic.training.parallel import World, device_of, spread
+from mosaic.training.recipe import LossSection, Recipe
+from mosaic.training.state import write_folder
 from mosaic.training.text import TextEncoders
 from mosaic.training.text_cache import TextCache, encoder_key
 
+MADE_FROM = "made_from.json"  # beside a new model: what it is a function of
 STATIC = ("model_index.json", "scheduler", "tokenizer", "tokenizer_2", "vae")
 
 
@@ -46,11 +60,15 @@ class TrainingModel:
 def load_model(recipe: Recipe, folder: Path, world: World | None = None) -> TrainingModel:
     """The recipe's model, ready to train; every parameter that is not trained is frozen."""
     world = world or World()
-    device = world.device or torch.device(_device(recipe))
+    device = world.device or device_of(recipe.model.device)
+    if recipe.model.lora and recipe.train.parameters == "lora":  # before anything large is loaded
+        with told_of("model.lora"), opened(recipe.model.lora):
+            pass
     dtype = getattr(torch, recipe.model.dtype)
     spreads = recipe.train.parallel == "fsdp" and world.size > 1
     home = torch.device("cpu") if spreads else device  # spread, no device ever holds the whole base
     transformer = _transformer(recipe, folder, dtype, home)
+    probed_blocks(recipe.loss, transformer.config.num_layers, transformer.config.num_single_layers)
     text = _text(recipe, folder, dtype, home, device)
     trains_base = recipe.train.parameters == "base"
     trained = _base_parameters(transformer, text) if trains_base else _lora_parameters(transformer, recipe)
@@ -72,19 +90,16 @@ def load_model(recipe: Recipe, folder: Path, world: World | None = None) -> Trai
 
 
 def base_folder(recipe: Recipe, output: Path) -> Path:
-    """Where the model to start from lies; made new under `output` where the recipe names none."""
-    name = recipe.model.base
-    if not name:
-        return _created(recipe, output / "start")
-    if name == "embedded":
-        return EMBEDDED
-    if Path(name).is_dir():
-        if not (Path(name) / "model_index.json").is_file():
-            raise ValueError(f"model.base: {name} is no model folder (no model_index.json).")
-        return Path(name)
-    from huggingface_hub import snapshot_download
+    """Where the model to start from lies; made new under `output` where the recipe names none.
 
-    return Path(snapshot_download(name))
+    ValueError where it is not on this machine and the hub gives none, or where it is not whole.
+    """
+    if not recipe.model.base:
+        return _created(recipe, output)
+    with told_of("model.base"):
+        folder = model_folder(recipe.model.base, "model.base")
+        check_folder(folder)
+    return folder
 
 
 def save_model(model: TrainingModel, folder: Path, recipe: Recipe, name: str) -> None:
@@ -122,15 +137,39 @@ def metadata_of(recipe: Recipe, name: str) -> LoraMetadata:
     )
 
 
-def _created(recipe: Recipe, folder: Path) -> Path:
-    if (folder / "model_index.json").is_file():
-        return folder
-    words = recipe.model.create.words
-    if not words:
-        from mosaic import toybox
+def probed_blocks(loss: LossSection, double: int, single: int) -> frozenset[int]:
+    """The blocks whose rows a recipe reads, double blocks first. ValueError for one the model lacks."""
+    with told_of("loss.blocks"):
+        return Probe(tokens=torch.empty(0), blocks=loss.blocks).chosen(double, single)
 
-        words = tuple(toybox.vocabulary())
-    return create_model_folder(folder, recipe.model.create, words, recipe.seed)
+
+def _created(recipe: Recipe, output: Path) -> Path:
+    """`output`/start: made anew where an attempt with another recipe left one from which no run has begun."""
+    folder, create = output / "start", recipe.model.create
+    words = list(create.words or toybox.vocabulary())
+    wanted = {"create": create.model_dump(mode="json"), "seed": recipe.seed, "words": words}
+    found = json.loads((folder / MADE_FROM).read_text("utf-8")) if (folder / MADE_FROM).is_file() else {}
+    if found != wanted and not _has_begun(output, folder):
+
+        def make(place: Path) -> None:
+            create_model_folder(place, create, words, recipe.seed)
+            (place / MADE_FROM).write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
+
+        return write_folder(folder, make)
+    for key, before in found.get("create", {}).items():
+        if before != wanted["create"].get(key):
+            raise ValueError(
+                f"model.create.{key} is {wanted['create'].get(key)}, and a run has begun from {folder}, made "
+                f"with {before}: set it back, or choose another folder."
+            )
+    return folder
+
+
+def _has_begun(output: Path, start: Path) -> bool:
+    """Whether a run, or one of an ablation, has saved what continues the new model's weights."""
+    kinds = ("checkpoints/step-*", "lora.safetensors")
+    saved = any(next(output.glob(f"{place}{kind}"), None) for kind in kinds for place in ("", "*/"))
+    return saved and (start / "model_index.json").is_file()
 
 
 def _transformer(recipe: Recipe, folder: Path, dtype: torch.dtype, device: torch.device) -> MosaicTransformer:
@@ -169,7 +208,8 @@ def _base_parameters(
 
 def _lora_parameters(transformer: MosaicTransformer, recipe: Recipe) -> dict[str, nn.Parameter]:
     if recipe.model.lora:
-        load_lora(transformer, recipe.model.lora)
+        with told_of("model.lora"):
+            load_lora(transformer, recipe.model.lora)
     else:
         add_lora(transformer, LoraSpec(rank=recipe.lora.rank, targets=recipe.lora.targets or None))
     wanted = {id(parameter) for parameter in lora_parameters(transformer)}
@@ -188,9 +228,3 @@ def _prepare(transformer: MosaicTransformer, recipe: Recipe) -> None:
         torch._dynamo.config.recompile_limit = 64  # one a block kind, K and batch size
         torch._functorch.config.donated_buffer = False  # a graph may be walked twice, for gradients by term
         transformer.compile_blocks(dynamic=False)
-
-
-def _device(recipe: Recipe) -> str:
-    if recipe.model.device != "auto":
-        return recipe.model.device
-    return "cuda" if torch.cuda.is_available() else "cpu"

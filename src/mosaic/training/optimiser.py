@@ -199,8 +199,14 @@ def _check_names(masters: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> 
         )
         raise ValueError(f"cannot resume: {where} {name}.")
     for name, master in masters.items():
-        if master.shape != found[name].shape:
+        before, now = list(found[name].shape), list(master.shape)
+        if before != now and ".lora_A." in name and before[1:] == now[1:]:
             raise ValueError(
-                f"cannot resume: {name} is {list(found[name].shape)} in the checkpoint "
-                f"and {list(master.shape)} here."
+                f"cannot resume: the LoRA's rank is {before[0]} in the checkpoint and {now[0]} here "
+                f"({name}): set lora.rank={before[0]}, or choose another folder."
+            )
+        if before != now:
+            raise ValueError(
+                f"cannot resume: {name} is {before} in the checkpoint and {now} here: go on with the recipe "
+                "it began with, or choose another folder."
             )

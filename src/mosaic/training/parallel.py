@@ -4,6 +4,7 @@ Every process holds what is trained whole and draws its own samples of a batch; 
 micro-step, the gradients are averaged in the optimiser's precision. Nothing here knows the model.
 """
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,9 @@ from torch import Tensor, nn
 from mosaic import launched
 from mosaic.training.recipe import Recipe
 
-PATIENCE = timedelta(minutes=10)  # how long a process waits for the others, to join and later on
+PATIENCE = timedelta(minutes=10)  # how long a process waits for the others, to join and in a step
+LOOK = 0.2  # seconds between two looks at who has come
+ARRIVALS = "mosaic/arrivals"  # key of the launcher's store: how often a process has waited for the others
 BUCKET = 1 << 26  # numbers averaged at a time
 HOW = "start it with torchrun --nproc-per-node N -m mosaic.training.run RECIPE --output DIR"
 
@@ -66,12 +69,24 @@ class World:
         return [one.cpu() for one in found]
 
     def wait(self) -> None:
-        """Until every process is here."""
-        self.highest(0)
+        """Until every process is here, however long another fetches or makes files.
+
+        Signals are heard meanwhile. Where one process has failed its launcher ends those that wait.
+        """
+        if self.size == 1:
+            return
+        store = dist.distributed_c10d._get_default_store()
+        arrived = store.add(ARRIVALS, 1)
+        wanted = -(-arrived // self.size) * self.size  # nobody comes a second time before all have come once
+        while store.add(ARRIVALS, 0) < wanted:
+            time.sleep(LOOK)
 
     @contextmanager
     def first_before_others(self) -> Iterator[None]:
-        """The block is run by the first process, then by the others, which find what it left."""
+        """The block is run by the first process, then by the others, which find what it left.
+
+        All leave it together: what the first one left may lie on another machine.
+        """
         if self.rank:
             self.wait()
         try:
@@ -79,15 +94,17 @@ class World:
         finally:
             if not self.rank:
                 self.wait()
+        self.wait()
 
     def first_alone(self, action: Callable[[], None]) -> None:
-        """The first process acts. Where it fails all of them do, so that none is left waiting."""
+        """The first process acts, as long as it takes. Where it fails all of them do, and none waits on."""
         error: Exception | None = None
         if not self.rank:
             try:
                 action()
             except Exception as caught:
                 error = caught
+        self.wait()
         failed = self.highest(int(error is not None))
         if error is not None:
             raise error
@@ -95,11 +112,29 @@ class World:
             raise ValueError("The first process could not write its files: its message says why.")
 
 
+def device_of(name: str) -> torch.device:
+    """model.device; "auto": a GPU if there is one. ValueError for a device this machine lacks."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        known = (device.index or 0) < torch.get_device_module(device).device_count()
+    except (RuntimeError, AttributeError):  # a word that names none, or nothing that computes
+        known = False
+    if not known:
+        raise ValueError(
+            f'model.device = "{name}" is no device of this machine: set it to auto, cpu, or cuda where '
+            "there is a GPU."
+        )
+    return device
+
+
 def join(recipe: Recipe) -> World:
     """The world this process was launched into. ValueError where it is smaller than was asked for."""
     device, several = recipe.model.device, launched.asked()
     if several > 1 and device not in ("auto", "cpu", "cuda"):
         raise ValueError(f'model.device = "{device}" is one device for {several} processes: use auto.')
+    device_of(device)
     state = launched.join(HOW, PATIENCE, cpu=True if device == "cpu" else None)
     world = World()
     if state is not None:

@@ -18,6 +18,7 @@ import transformers
 from PIL import Image
 
 from mosaic.errors import explain
+from mosaic.keys import kind_of
 from mosaic.training import parallel
 from mosaic.training.ablation.cells import is_ablation
 from mosaic.training.figures import values
@@ -52,6 +53,10 @@ def train(recipe: Path, output: Path, overrides: Sequence[str] = (), resume: boo
         from mosaic.training.ablation.running import ablate  # it calls this room
 
         return ablate(recipe, output, overrides)
+    if kind_of(recipe) == "autoencoder":
+        raise ValueError(
+            f"{recipe} is trained by python -m mosaic.training.autoencoder {recipe} --output {output}."
+        )
     read = read_recipe(recipe, overrides)
     world = parallel.join(read)
     train_recipe(read, output, resume=resume, name=Path(recipe).stem, world=world)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from mosaic.keys import kind_of
 from mosaic.training.recipe import Count, Natural, Recipe, Section, Weight, read_as, recipe_of
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]  # part of a file's name; a hyphen parts names
@@ -88,10 +89,7 @@ class Job:
 
 def is_ablation(path: Path) -> bool:
     """Whether a recipe file says kind = "ablation"; a file that cannot be read is another's to tell."""
-    try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8")).get("kind") == "ablation"
-    except (OSError, tomllib.TOMLDecodeError):
-        return False
+    return kind_of(path) == "ablation"
 
 
 def read_ablation(path: Path, overrides: Sequence[str] = ()) -> tuple[AblationRecipe, list[Job]]:

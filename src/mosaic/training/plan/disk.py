@@ -54,8 +54,13 @@ def disk(model: Model, writing: Writing) -> dict[str, float]:
 
 def sample_bytes(subjects: int, writing: Writing) -> float:
     """Latents, points and captions of one sample."""
-    latents = 16 * 2 * ((writing.size // 8) ** 2 + subjects * (writing.reference_size // 8) ** 2)
+    latents = latent_bytes(subjects, writing.size, writing.reference_size)
     return latents + subjects * writing.points * (4 + 4 + 1) + CAPTIONS
+
+
+def latent_bytes(subjects: int, size: int, reference_size: int) -> int:
+    """Of a target and its references."""
+    return 16 * 2 * ((size // 8) ** 2 + subjects * (reference_size // 8) ** 2)
 
 
 def checkpoint_bytes(trained: int, writing: Writing) -> float:

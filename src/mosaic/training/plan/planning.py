@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mosaic.keys import kind_of
 from mosaic.training.plan.devices import CPU, DEVICES, Device, device_of
 from mosaic.training.plan.disk import disk
 from mosaic.training.plan.flops import Flops, flops_of_step, text_flops
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from mosaic.training.recipe import Recipe
 
 UTILISATION = 0.4
+OWN = ("name", "parameters", "tokens", "memory", "disk", "utilisation", "notes")  # of a plan, as they are
 FITS = 0.97  # of a device's memory: the driver and the display want some
 
 
@@ -66,6 +68,7 @@ class Plan:
     utilisation: float
     forecasts: tuple[Forecast, ...]
     advice: tuple[Advice, ...]
+    notes: tuple[str, ...] = ()  # what is left out
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: bytes, operations, GiB, seconds, hours."""
@@ -74,7 +77,7 @@ class Plan:
         ]
         flops = {n: getattr(self.flops, n) for n in Flops.__slots__} | {"total": self.flops.total}
         advice = [{n: getattr(a, n) for n in Advice.__slots__} for a in self.advice]
-        own = {n: getattr(self, n) for n in ("name", "parameters", "tokens", "memory", "disk", "utilisation")}
+        own = {n: getattr(self, n) for n in OWN}
         return own | {"flops_a_step": flops, "devices": forecasts, "advice": advice}
 
 
@@ -96,11 +99,16 @@ def plan_recipe(
         )
     if is_ablation(Path(path)):
         raise ValueError(f"{path} is a table of many runs: plan the recipe they start from, its `base`.")
+    if kind_of(path) == "autoencoder":
+        raise ValueError(
+            f"{path} trains an autoencoder, which is not planned: its head says how long it takes."
+        )
     recipe = read_recipe(path, overrides)
     devices = [device_of(gpu, recipe.model.dtype)] if gpu else list(DEVICES.values())
     work = work_of(recipe, on_cpu=devices[0].name == CPU)
     files = disk(work.model, reading.writing_of(recipe))
-    return plan_of(Path(path).stem, work, devices, utilisation, files)
+    plan = plan_of(Path(path).stem, work, devices, utilisation, files)
+    return replace(plan, notes=reading.notes_of(recipe, work.model))
 
 
 def work_of(recipe: "Recipe", on_cpu: bool = False) -> Work:

@@ -7,16 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import nn
 
-from mosaic.model.lora import TARGETS_KEY, module_names
+from mosaic.errors import told_of
+from mosaic.hub import from_hub, local_folder
+from mosaic.model.lora import TARGETS_KEY, module_names, opened
 from mosaic.model.transformer import MosaicTransformer
-from mosaic.training.plan.disk import Writing
-from mosaic.training.plan.memory import Encoder, Holding, Model
-from mosaic.training.plan.shapes import Adapter, Backbone, Micro
+from mosaic.training.models import probed_blocks
+from mosaic.training.plan.disk import Writing, embedding_bytes, latent_bytes
+from mosaic.training.plan.memory import GIB, Encoder, Holding, Model
+from mosaic.training.plan.shapes import BYTES, Adapter, Backbone, Micro
 from mosaic.training.recipe import Recipe
 
+MIB = 1 << 20
 PATCH = 16  # pixels a side of a token
 STORED_POINTS = 33  # a reference in the toybox's latents
 
@@ -127,15 +130,39 @@ def writing_of(recipe: Recipe) -> Writing:
     )
 
 
+def notes_of(recipe: Recipe, model: Model) -> tuple[str, ...]:
+    """What the tables leave out: each a sentence."""
+    data, section, processes = recipe.data, recipe.optimiser, max(1, recipe.train.processes)
+    drawn = section.steps * section.batch * section.accumulation * processes
+    found: list[str] = []
+    if recipe.train.parallel == "fsdp" and not recipe.train.processes:
+        found.append(
+            'train.parallel = "fsdp" is planned as one process, which spreads nothing: set train.processes '
+            "to as many as will be launched."
+        )
+    if recipe.model.text_cache and data.source != "toybox":
+        caption = embedding_bytes(model.text, BYTES[recipe.model.dtype])
+        found.append(_uncounted("model.text_cache", caption, "caption", drawn))
+    if data.keep_latents and data.source in ("shards", "folder"):
+        sample = latent_bytes(data.references, data.size, data.reference_size)
+        found.append(_uncounted("data.keep_latents", sample, "sample with all its references", drawn))
+    return tuple(found)
+
+
+def _uncounted(key: str, each: float, what: str, most: int) -> str:
+    return (
+        f"{key} is not in the table of the disk: {each / MIB:,.2f} MiB a {what}, "
+        f"{each * most / GIB:,.1f} GiB if the {most:,} that the run draws all differ."
+    )
+
+
 # ---------------------------------------------------------------- the pieces
 
 
 def _micro(recipe: Recipe, model: Model, subjects: int, on_cpu: bool, probes: bool = True) -> Micro:
     data, loss, settings = recipe.data, recipe.loss, recipe.model
     reference = (data.reference_size // PATCH) ** 2
-    probed = None if loss.blocks == "all" else frozenset(range(model.backbone.double))
-    if not isinstance(loss.blocks, str):
-        probed = frozenset(loss.blocks)
+    probed = probed_blocks(loss, model.backbone.double, model.backbone.single)
     own = "target" if loss.direction == "ref_to_target" else "references"
     return Micro(
         batch=recipe.optimiser.batch,
@@ -162,30 +189,23 @@ def _parts(recipe: Recipe) -> tuple[dict[str, Any], tuple[Encoder, ...], int]:
         return FLUX_DEV_TRANSFORMER, FLUX_DEV_TEXT, FLUX_DEV_AUTOENCODER
     if not name:
         return _created(recipe)
-    folder = (
-        Path(__file__).resolve().parents[2] / "models" / "mosaic-tiny" if name == "embedded" else Path(name)
-    )
     files = ("transformer", "text_encoder_2", "text_encoder", "vae")
-    configs = {part: _config(name, folder, f"{part}/config.json") for part in files}
-    longest = _config(name, folder, "tokenizer_2/tokenizer_config.json")["model_max_length"]
+    configs = {part: _config(name, f"{part}/config.json") for part in files}
+    longest = _config(name, "tokenizer_2/tokenizer_config.json")["model_max_length"]
     return configs["transformer"], _encoders(configs, int(longest)), _autoencoder(configs["vae"])
 
 
-def _config(name: str, folder: Path, file: str) -> dict[str, Any]:
-    """One JSON file of a folder, or of a hub id's repository. ValueError where there is none."""
-    if folder.is_dir():
-        path = folder / file
-    else:
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+def _config(name: str, file: str) -> dict[str, Any]:
+    """One JSON file of the base's folder, or of its hub id's repository. ValueError where there is none."""
 
-        try:
-            path = Path(hf_hub_download(name, file))
-        except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-            raise ValueError(
-                f"model.base: there is no folder {name}, and the hub gives no {file} for it: name a "
-                f"folder in diffusers' layout, a hub id, {FLUX_DEV} (known without a hub) or embedded."
-            ) from error
+    def fetch() -> str:
+        from huggingface_hub import hf_hub_download
+
+        return hf_hub_download(name, file)
+
+    with told_of("model.base"):
+        folder = local_folder(name, "model.base")
+        path = folder / file if folder else Path(from_hub(name, fetch, f"{FLUX_DEV} is known without a hub"))
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -243,7 +263,8 @@ def _created(recipe: Recipe) -> tuple[dict[str, Any], tuple[Encoder, ...], int]:
     configs = {"text_encoder_2": t5.config.to_dict(), "text_encoder": clip.config.to_dict()}
     autoencoder = _count(vae)
     if create.vae:
-        autoencoder = _autoencoder(_config(create.vae, Path(create.vae), "config.json"))
+        config = embedded.autoencoder_folder(create.vae) / "config.json"
+        autoencoder = _autoencoder(json.loads(config.read_text(encoding="utf-8")))
     return dict(transformer.config), _encoders(configs, create.text_length), autoencoder
 
 
@@ -254,18 +275,17 @@ def _lora(recipe: Recipe, transformer: MosaicTransformer) -> tuple[int, list[str
     targets: tuple[str, ...] = recipe.lora.targets
     rank = recipe.lora.rank
     if recipe.model.lora:
-        rank, targets = _lora_file(Path(recipe.model.lora))
+        with told_of("model.lora"):
+            rank, targets = _lora_file(Path(recipe.model.lora))
     return rank, module_names(transformer, targets or transformer.lora_targets)
 
 
 def _lora_file(path: Path) -> tuple[int, tuple[str, ...]]:
-    if not path.is_file():
-        raise ValueError(f"model.lora: there is no file {path}.")
-    with safe_open(path, "pt") as file:
+    with opened(path) as file:
         targets = (file.metadata() or {}).get(TARGETS_KEY, "")
         down = next((key for key in file.keys() if re.search(r"\.lora_A\.", key)), None)  # noqa: SIM118
         if down is None:
-            raise ValueError(f"model.lora: {path} holds no LoRA in diffusers' format.")
+            raise ValueError(f"{path} holds no LoRA in diffusers' format.")
         rank = int(file.get_slice(down).get_shape()[0])
     return rank, tuple(targets.split(",")) if targets else ()
 

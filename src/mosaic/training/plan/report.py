@@ -30,6 +30,8 @@ def show(plan: Plan, as_json: bool = False) -> None:
     for line in _told_advice(plan):
         console.print(line, markup=False)
     console.print(_bytes("disk", plan.disk))
+    for note in plan.notes:
+        console.print(f"\n{note}", markup=False)
 
 
 def _table(title: str, *columns: str) -> Table:
