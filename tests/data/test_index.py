@@ -5,6 +5,7 @@ import tarfile
 
 import numpy as np
 import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError
 
 from mosaic.data import index as module
 from mosaic.data.index import Shard, scan, shards_of
@@ -179,6 +180,17 @@ def test_shards_on_the_hub_are_downloaded_first(tmp_path, monkeypatch):
     assert asked == [("someone/toys", {"repo_type": "dataset", "allow_patterns": "train-*.tar"})]
     with pytest.raises(ValueError, match="should read hf://datasets/OWNER/NAME/PATTERN"):
         shards_of("hf://datasets/someone/toys")
+
+
+def test_a_hub_that_does_not_answer_is_told(monkeypatch):
+    def offline(repository, **_):
+        raise LocalEntryNotFoundError("a page of words")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
+    with pytest.raises(
+        ValueError, match=r"^datasets/a/b is not on this machine and the hub .*data.path takes"
+    ):
+        shards_of("hf://datasets/a/b/x.tar")
 
 
 def test_patterns(tmp_path):

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -190,6 +191,22 @@ def test_a_wait_for_files_is_longer_than_one_for_a_step(tmp_path: Path) -> None:
     done = torchrun("tests/training/waiter.py", str(tmp_path))
     assert done.returncode == 0, done.stderr[-4000:]
     assert [(tmp_path / f"found-{rank}").read_text() for rank in range(2)] == ["True 2"] * 2
+
+
+def test_nobody_goes_on_before_all_have_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, seen = torch.distributed.HashStore(), []
+    monkeypatch.setattr(parallel, "_get_default_store", lambda: store)
+    monkeypatch.setattr(parallel, "LOOK", 0.01)
+
+    def act(rank: int) -> None:
+        for turn in range(3):
+            time.sleep(0.02 * rank)
+            seen.append(turn)
+            World(rank=rank, size=3).wait()
+
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(act, range(3)))
+    assert seen == sorted(seen) and len(seen) == 9
 
 
 # ---------------------------------------------------------------- launchers

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 
 from mosaic.data.shards import decode_sample, outline_sample, split_name
 from mosaic.geometry import Size
+from mosaic.hub import from_hub
 from mosaic.sample import Sample
 
 BLOCK = 512  # bytes a tar's members are padded to
@@ -125,13 +126,17 @@ def shards_of(pattern: str, cache: Path | None = None) -> list[Shard]:
 
 def _downloaded(url: str) -> Path:
     """The place on disk of hf://datasets/OWNER/NAME/PATTERN."""
-    from huggingface_hub import snapshot_download
-
     owner, _, rest = url.removeprefix(HUB).partition("/")
     name, _, pattern = rest.partition("/")
     if not (owner and name and pattern):
         raise ValueError(f"data.path: {url} should read {HUB}OWNER/NAME/PATTERN.")
-    return Path(snapshot_download(f"{owner}/{name}", repo_type="dataset", allow_patterns=pattern)) / pattern
+
+    def fetch() -> str:
+        from huggingface_hub import snapshot_download
+
+        return snapshot_download(f"{owner}/{name}", repo_type="dataset", allow_patterns=pattern)
+
+    return Path(from_hub(f"datasets/{owner}/{name}", fetch, "data.path takes .tar files too")) / pattern
 
 
 @functools.lru_cache(maxsize=256)

@@ -147,8 +147,10 @@ def _created(recipe: Recipe, output: Path) -> Path:
     """`output`/start: made anew where an attempt with another recipe left one from which no run has begun."""
     folder, create = output / "start", recipe.model.create
     words = list(create.words or toybox.vocabulary())
-    wanted = {"create": create.model_dump(mode="json"), "seed": recipe.seed, "words": words}
-    found = json.loads((folder / MADE_FROM).read_text("utf-8")) if (folder / MADE_FROM).is_file() else {}
+    wanted: dict[str, Any] = {"create": create.model_dump(mode="json"), "seed": recipe.seed, "words": words}
+    found: dict[str, Any] = {}  # of a model by an older version nothing is known
+    if (folder / MADE_FROM).is_file():
+        found = json.loads((folder / MADE_FROM).read_text(encoding="utf-8"))
     if found != wanted and not _has_begun(output, folder):
 
         def make(place: Path) -> None:

@@ -13,6 +13,7 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import _get_default_store
 
 from mosaic import launched
 from mosaic.training.recipe import Recipe
@@ -75,7 +76,7 @@ class World:
         """
         if self.size == 1:
             return
-        store = dist.distributed_c10d._get_default_store()
+        store = _get_default_store()
         arrived = store.add(ARRIVALS, 1)
         wanted = -(-arrived // self.size) * self.size  # nobody comes a second time before all have come once
         while store.add(ARRIVALS, 0) < wanted:
