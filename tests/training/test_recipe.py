@@ -1,5 +1,6 @@
 """Recipes: unknown keys, overrides, defaults, and every recipe of the repository."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,11 @@ def test_an_unknown_key_names_the_nearest_known_one(table: dict[str, object], ne
         ({"data": {"subjects": {"3": 1}, "samples": {"2": 8}}}, "no number for 3 subjects"),
         ({"model": {"create": {"head_width": 32}}}, "rope_axes must sum to head_width 32"),
         ({"optimiser": {"steps": 0}}, "optimiser.steps"),
+        ({"optimiser": {"lr": math.inf}}, "optimiser.lr: Input should be a finite number"),
+        ({"optimiser": {"betas": [0.9, math.nan]}}, "optimiser.betas.1: Input should be a finite number"),
+        ({"data": {"subjects": {"1": math.inf}}}, "data.subjects.1: Input should be a finite number"),
+        ({"noise": {"shift": "more"}}, "noise.shift: Input should be 'none' or 'flux'"),
+        ({"seed": 10**23}, "recipe: seed: Input should be less than"),
     ],
 )
 def test_a_bad_value_is_one_sentence_that_names_its_key(table: dict[str, object], words: str) -> None:

@@ -16,7 +16,7 @@ from mosaic.keys import read_tables, validated
 Share = typing.Annotated[float, Field(ge=0, le=1)]
 Weight = typing.Annotated[float, Field(ge=0)]
 Count = typing.Annotated[int, Field(ge=1)]
-Natural = typing.Annotated[int, Field(ge=0)]
+Natural = typing.Annotated[int, Field(ge=0, lt=2**63)]  # as a seed may be: PyTorch takes 64 bits
 Pixels = typing.Annotated[int, Field(ge=16, multiple_of=16)]
 Positive = typing.Annotated[float, Field(gt=0)]
 
