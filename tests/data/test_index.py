@@ -187,9 +187,7 @@ def test_a_hub_that_does_not_answer_is_told(monkeypatch):
         raise LocalEntryNotFoundError("a page of words")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
-    with pytest.raises(
-        ValueError, match=r"^datasets/a/b is not on this machine and .*data.path takes"
-    ):
+    with pytest.raises(ValueError, match=r"^datasets/a/b is not on this machine and .*data.path takes"):
         shards_of("hf://datasets/a/b/x.tar")
 
 

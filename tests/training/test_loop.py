@@ -1,10 +1,8 @@
 """The loop on a renderer that costs nothing: resumes to the bit, learns, leaves the base alone."""
 
 import json
-import math
 import os
 import signal
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,6 @@ from safetensors.torch import load_file
 
 from mosaic.training import run as loop_room
 from mosaic.training import saving
-from mosaic.training.journal import Journal, Pace, told
 from mosaic.training.latents import prepare_latents
 from mosaic.training.recipe import Recipe
 from mosaic.training.run import train_recipe
@@ -299,56 +296,6 @@ def test_a_kill_before_the_final_files_is_made_good(
     assert not (tmp_path / "model").exists()
     go(recipe, tmp_path, resume=True)
     assert (tmp_path / "model" / "model_index.json").is_file()
-
-
-def test_the_recipe_beside_the_weights_is_theirs(tiny_recipe: Any, tiny_start: Path, tmp_path: Path) -> None:
-    lora = {"model": {"base": str(tiny_start)}, "train": {"parameters": "lora"}}
-    go(tiny_recipe(**lora, lora={"rank": 4}), tmp_path)
-    kept = (tmp_path / "recipe.json").read_bytes()
-    with pytest.raises(ValueError, match="cannot resume"):
-        go(tiny_recipe(**lora, lora={"rank": 2}), tmp_path, resume=True)
-    go(tiny_recipe(**lora, lora={"rank": 4}, optimiser={"steps": 2}), tmp_path, resume=True)
-    assert (tmp_path / "recipe.json").read_bytes() == kept
-
-
-def test_a_run_that_diverges_ends_in_words_and_keeps_its_last_good_checkpoint(
-    tiny_recipe: Any,
-    tiny_start: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setattr(loop_room, "MOST_LOST", 3)
-    original = loop_room.training_terms
-
-    def terms(*given: Any, **options: Any) -> Any:
-        found, step = original(*given, **options), given[3]
-        lost = step in (1, 4, 5, 6)
-        return replace(found, terms=found.terms | {"flow": found.terms["flow"] * math.nan}) if lost else found
-
-    monkeypatch.setattr(loop_room, "training_terms", terms)
-    recipe = tiny_recipe(
-        model={"base": str(tiny_start)}, optimiser={"steps": 9}, output={"checkpoint": 2, "log": 1}
-    )
-    with pytest.raises(ValueError, match="gradients of the last 3 steps, up to 7, were not finite"):
-        go(recipe, tmp_path)
-    told = [line for line in capsys.readouterr().err.splitlines() if "not finite" in line]
-    assert [line.split(":")[0] for line in told] == ["step 2", "step 5", "step 6"]
-    state = newest(tmp_path)
-    assert all(tensor.isfinite().all() for kind in ("masters", "average") for tensor in state[kind].values())
-
-
-def test_validation_and_pictures_do_not_slow_the_rate_told(tmp_path: Path, monkeypatch: Any) -> None:
-    now = iter(range(0, 1000, 10))
-    monkeypatch.setattr("mosaic.training.journal.time.monotonic", lambda: float(next(now)))
-    with Journal(tmp_path, 0, 4, Pace(samples=20)) as journal:  # at 0
-        with journal.aside():  # 10 to 20
-            pass
-        journal.record(1, {"loss/flow": 1.0})  # at 30: 20 seconds of training
-        journal.record(1, {"validation/flow": 0.5, "validation/block00/exact": 0.1})
-    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert [record["samples_a_second"] for record in log] == [1.0, 1.0]
-    assert told({"validation/flow": 0.5, "validation/block00/exact": 0.1}) == "validation  flow 0.5"
 
 
 def test_pictures_are_drawn_and_change_nothing(tiny_recipe: Any, tiny_start: Path, tmp_path: Path) -> None:

@@ -92,9 +92,12 @@ def test_a_base_that_is_not_there_is_one_sentence(
 ) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    words = ["--set", f"model.base={base}"] if base else []
-    words += ["--set", "train.processes=0", "--set", "model.device=cpu"]
-    assert run(["train", str(recipe), "--output", str(tmp_path / "run"), *words]) == 2
+    words = [f"model.base={base}"] if base else []
+    (tmp_path / "0.tar").touch()  # data is looked for first
+    words += [f"data.{key}={tmp_path}" for key in ("path", "validation") if recipe == PAPER]
+    words += ["train.processes=0", "model.device=cpu"]
+    changes = [part for word in words for part in ("--set", word)]
+    assert run(["train", str(recipe), "--output", str(tmp_path / "run"), *changes]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "model.base: " in line and told in line
 

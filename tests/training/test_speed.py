@@ -10,7 +10,7 @@ import torch
 
 from mosaic.errors import explain
 from mosaic.training import run as run_room
-from mosaic.training.journal import Journal, Pace, wandb_mirror
+from mosaic.training.journal import Journal, Pace, told, wandb_mirror
 from mosaic.training.plan.devices import DEVICES
 from mosaic.training.run import open_journal, prepare, train_recipe
 from mosaic.training.speed import operations, peak, peak_of
@@ -90,3 +90,16 @@ def test_a_missing_package_is_told_before_anything_is_made(
         train_recipe(recipe, tmp_path / "run", render=fake_batches)
     assert f"needs the package {package}" in str(explain(caught.value))
     assert not (tmp_path / "run").exists()
+
+
+def test_validation_and_pictures_do_not_slow_the_rate_told(tmp_path: Path, monkeypatch: Any) -> None:
+    now = iter(range(0, 1000, 10))
+    monkeypatch.setattr("mosaic.training.journal.time.monotonic", lambda: float(next(now)))
+    with Journal(tmp_path, 0, 4, Pace(samples=20)) as journal:  # at 0
+        with journal.aside():  # 10 to 20
+            pass
+        journal.record(1, {"loss/flow": 1.0})  # at 30: 20 seconds of training
+        journal.record(1, {"validation/flow": 0.5, "validation/block00/exact": 0.1})
+    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [record["samples_a_second"] for record in log] == [1.0, 1.0]
+    assert told({"validation/flow": 0.5, "validation/block00/exact": 0.1}) == "validation  flow 0.5"
