@@ -170,7 +170,9 @@ def open_stream(
     if recipe.data.source != "toybox":
         from mosaic.training.samples import open_source
 
-        return open_source(recipe, model, model.folder, output, world.rank, world.size)
+        source = open_source(recipe, model, model.folder, output, world.rank, world.size)
+        world.wait()  # the first shards are indexed, as long as that takes
+        return source
     cache = Path(recipe.data.cache or output / "latents")
     prepare_latents(cache, recipe.data, model.folder / "vae", render, rank=world.rank, world=world.size)
     world.wait()
