@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL
 from PIL import Image
 from safetensors.torch import load_file
 
-from mosaic.training.pictures import decode, preview_sheet, sample_latents
+from mosaic.training.pictures import decode, preview_sheet, sample_latents, shown
 from mosaic.training.run import prepare, train_recipe
 from mosaic.training.validation import Validation, held_out, keep_best, measure, undisturbed
 from tests.training.fake_world import fake_batches
@@ -127,8 +127,9 @@ def test_pictures_are_of_the_held_out_samples(tiny_recipe: Any, tiny_start: Path
     )
     run = prepare(recipe, tmp_path / "run", "test", None)
     batch = next(held_out(recipe, run.model, tmp_path / "run", None))
-    sheet = preview_sheet(run.model, recipe, tmp_path / "run")
-    again = preview_sheet(run.model, recipe, tmp_path / "run")
+    sheet, again = (
+        preview_sheet(run.model, recipe, shown(run.model, recipe, tmp_path / "run")) for _ in range(2)
+    )
     assert np.array_equal(sheet, again)
     vae = AutoencoderKL.from_pretrained(run.model.folder / "vae")
     with torch.no_grad():

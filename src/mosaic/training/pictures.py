@@ -6,7 +6,7 @@ them through the autoencoder.
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -30,26 +30,24 @@ SEED = 1
 
 
 @torch.no_grad()
-def preview_sheet(
-    model: TrainingModel, recipe: Recipe, output: Path, render: Render | None = None
-) -> np.ndarray:
-    """A row for each of `SCENES` samples, uint8 (H, W, 3).
-
-    They are toys, as many in a scene as the recipe's largest K, or of shards and folders the first of
-    data.validation.
-    """
+def preview_sheet(model: TrainingModel, recipe: Recipe, batches: Iterable[Latents]) -> np.ndarray:
+    """A row for each of the first `SCENES` samples, uint8 (H, W, 3)."""
     vae = AutoencoderKL.from_pretrained(model.folder / "vae").to(model.device).eval()
     rows: list[Image.Image] = []
     with torch.compiler.set_stance("force_eager"):  # a graph for these few shapes is not worth its making
-        for batch in shown(model, recipe, output, render, vae):
+        for batch in batches:
             rows += _rows(batch, decode(vae, sample_latents(model, batch, recipe)), vae)
     return _stacked(rows[:SCENES])
 
 
 def shown(
-    model: TrainingModel, recipe: Recipe, output: Path, render: Render | None, vae: AutoencoderKL
+    model: TrainingModel, recipe: Recipe, output: Path, render: Render | None = None
 ) -> Iterator[Latents]:
-    """Batches of at least `SCENES` samples in all, the same at each call."""
+    """Batches of at least `SCENES` samples in all, the same at each call.
+
+    They are toys, as many in a scene as the recipe's largest K, or of shards and folders the first of
+    data.validation.
+    """
     if recipe.data.given:
         batches = math.ceil(SCENES / recipe.optimiser.batch)
         outputs = recipe.output.model_copy(update={"validation_batches": batches})
@@ -61,6 +59,7 @@ def shown(
         render = toybox.batches
     data = recipe.data
     sizes = {"size": data.size, "reference_size": data.reference_size}
+    vae = AutoencoderKL.from_pretrained(model.folder / "vae").to(model.device).eval()
     yield as_latents(next(render(SEED, subjects=data.most, **sizes, batch=SCENES, split="validation")), vae)
 
 

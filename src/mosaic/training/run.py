@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -34,7 +34,7 @@ from mosaic.training.speed import operations, peak
 from mosaic.training.state import checkpoints, full_disk_in_words
 from mosaic.training.step import Terms, training_terms
 from mosaic.training.stop import Stop
-from mosaic.training.stream import LatentStream, Source
+from mosaic.training.stream import Latents, LatentStream, Source
 from mosaic.training.text_cache import TextCache
 from mosaic.training.validation import Validation
 
@@ -120,6 +120,7 @@ class Run:
     render: Render | None = None  # None: the toybox
     validate: Validate | None = None
     saved: int = 0  # the step of the newest checkpoint
+    shown: list[Latents] = field(default_factory=list)  # what pictures are drawn of, read when first needed
 
     @property
     def step(self) -> int:
@@ -258,10 +259,12 @@ def draw(run: Run, journal: Journal | Silence) -> None:
 
     Every process draws them, as each holds a part of a base that is spread, and the first one keeps them.
     """
-    from mosaic.training.pictures import preview_sheet
+    from mosaic.training.pictures import preview_sheet, shown
 
+    if not run.shown:
+        run.shown = list(shown(run.model, run.recipe, run.output, run.render))
     with run.optimiser.averaged():
-        sheet = preview_sheet(run.model, run.recipe, run.output, run.render)
+        sheet = preview_sheet(run.model, run.recipe, run.shown)
     if not run.world.rank:
         path = run.output / "pictures" / f"step-{run.step:08d}.png"
         path.parent.mkdir(exist_ok=True)
