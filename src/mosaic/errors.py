@@ -1,5 +1,6 @@
 """What a person reads when a command cannot go on: one sentence that says what to change."""
 
+from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import requires
@@ -32,6 +33,20 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, ValueError):
         return one_line(_validation(error) or str(error) or type(error).__name__)
     return None
+
+
+@contextmanager
+def exits_in_words(parser: ArgumentParser) -> Iterator[None]:
+    """A user's mistake ends a `python -m` command with one sentence and status 2, Ctrl-C with 130."""
+    try:
+        yield
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        sentence = explain(error)
+        if sentence is None:
+            raise
+        parser.exit(2, f"{sentence}\n")
+    except KeyboardInterrupt:
+        parser.exit(130)
 
 
 @contextmanager

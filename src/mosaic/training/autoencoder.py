@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, l1_loss, mse_loss
 
-from mosaic.errors import explain
+from mosaic.errors import exits_in_words
 from mosaic.toybox.batches import batches
 from mosaic.training.embedded import autoencoder_folder
 from mosaic.training.holding import held
@@ -195,15 +195,8 @@ def main() -> None:
     parser.add_argument("--set", dest="overrides", metavar="section.key=value", action="append", default=[])
     parser.add_argument("--resume", action="store_true")
     options = parser.parse_args()
-    try:
+    with exits_in_words(parser):
         train(read_as(AutoencoderRecipe, options.recipe, options.overrides), options.output, options.resume)
-    except (ValueError, OSError, ModuleNotFoundError) as error:
-        sentence = explain(error)
-        if sentence is None:
-            raise
-        parser.exit(2, f"{sentence}\n")
-    except KeyboardInterrupt:
-        parser.exit(130)
 
 
 if __name__ == "__main__":

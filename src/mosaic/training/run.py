@@ -17,7 +17,7 @@ import torch
 import transformers
 from PIL import Image
 
-from mosaic.errors import explain
+from mosaic.errors import exits_in_words
 from mosaic.keys import kind_of
 from mosaic.training import parallel
 from mosaic.training.ablation.cells import is_ablation
@@ -282,15 +282,8 @@ def main() -> None:
     parser.add_argument("--set", dest="overrides", metavar="section.key=value", action="append", default=[])
     parser.add_argument("--resume", action="store_true")
     options = parser.parse_args()
-    try:
+    with exits_in_words(parser):
         train(options.recipe, options.output, options.overrides, options.resume)
-    except (ValueError, OSError, ModuleNotFoundError) as error:
-        sentence = explain(error)
-        if sentence is None:
-            raise
-        parser.exit(2, f"{sentence}\n")
-    except KeyboardInterrupt:
-        parser.exit(130)
 
 
 if __name__ == "__main__":

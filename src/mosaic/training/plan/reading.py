@@ -143,7 +143,7 @@ def notes_of(recipe: Recipe, model: Model) -> tuple[str, ...]:
     if recipe.model.text_cache and data.source != "toybox":
         caption = embedding_bytes(model.text, BYTES[recipe.model.dtype])
         found.append(_uncounted("model.text_cache", caption, "caption", drawn))
-    if data.keep_latents and data.source in ("shards", "folder"):
+    if data.keep_latents and data.given:
         sample = latent_bytes(data.references, data.size, data.reference_size)
         found.append(_uncounted("data.keep_latents", sample, "sample with all its references", drawn))
     return tuple(found)
