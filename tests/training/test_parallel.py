@@ -151,6 +151,15 @@ def test_sigterm_to_any_process_saves_and_the_run_goes_on_to_the_bit(runs: Path)
     assert set(weights(runs / "stopped", "random")) >= {"cpu-0", "cpu-1"}
 
 
+def test_where_one_process_finds_no_sample_all_save_and_the_run_goes_on_to_the_bit(runs: Path) -> None:
+    first, second = ((runs / f"lost-{rank}.txt").read_text() for rank in range(2))
+    assert first == "Another process could not read its samples: its message says why."
+    assert second == "the shard is damaged."
+    assert records(runs / "lost") == records(runs / "ddp")
+    a, b = weights(runs / "lost"), weights(runs / "ddp")
+    assert all(torch.equal(a[name], b[name]) for name in b)
+
+
 def test_a_full_disk_of_the_first_process_ends_all(runs: Path) -> None:
     first, second = ((runs / f"full-{rank}.txt").read_text() for rank in range(2))
     assert "no room left" in first and "there is no checkpoint yet" in first

@@ -18,6 +18,7 @@ from mosaic.training.parallel import World
 from mosaic.training.recipe import recipe_of
 from mosaic.training.run import Run, train_recipe
 from mosaic.training.state import checkpoints
+from mosaic.training.stream import Latents, LatentStream
 from mosaic.training.validation import Validation
 from tests.training.fake_world import fake_batches
 
@@ -51,6 +52,25 @@ def full_disk(table: dict[str, Any], output: Path, world: World) -> str:
         return str(error)
     finally:
         saving.save_checkpoint = original
+    return "nothing"
+
+
+def without_data(table: dict[str, Any], output: Path, world: World) -> str:
+    """What this process says where the last one finds no sample in its third step."""
+    original = LatentStream.__next__
+
+    def draw(self: LatentStream) -> Latents:
+        if self.drawn == 5 and world.rank == world.size - 1:
+            raise ValueError("the shard is damaged.")
+        return original(self)
+
+    LatentStream.__next__ = draw  # type: ignore[method-assign]
+    try:
+        train_recipe(recipe_of(table), output, render=fake_batches, world=world, validate=held)
+    except ValueError as error:
+        return str(error)
+    finally:
+        LatentStream.__next__ = original  # type: ignore[method-assign]
     return "nothing"
 
 
@@ -92,6 +112,9 @@ def faults(tables: dict[str, Any], folder: Path, world: World) -> None:
     world.wait()
     rest = {"render": fake_batches, "validate": held, "resume": True}
     train_recipe(recipe_of(tables["ddp"]), folder / "stopped", world=world, **rest)
+    (folder / f"lost-{world.rank}.txt").write_text(without_data(tables["ddp"], folder / "lost", world))
+    world.wait()
+    train_recipe(recipe_of(tables["ddp"]), folder / "lost", world=world, **rest)
     (folder / f"full-{world.rank}.txt").write_text(full_disk(tables["ddp"], folder / "full", world))
     sums = [float(t) for t in world.gathered(torch.tensor([world.rank + 1.0]))]
     (folder / f"world-{world.rank}.json").write_text(json.dumps([world.rank, world.size, sums]))

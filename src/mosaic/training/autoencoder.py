@@ -1,4 +1,4 @@
-"""Trains the embedded model's autoencoder: FLUX's latent format (16 channels, factor 8) on toybox pictures.
+"""Trains the embedded model's autoencoder: FLUX's latent format (factor 8) on toybox pictures.
 
     python -m mosaic.training.autoencoder recipes/toybox-autoencoder.toml --output runs/autoencoder [--resume]
 
@@ -9,11 +9,11 @@ import argparse
 import signal
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
 from diffusers import AutoencoderKL
-from pydantic import Field
+from pydantic import model_validator
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, l1_loss, mse_loss
 
@@ -23,6 +23,7 @@ from mosaic.training.embedded import autoencoder_folder
 from mosaic.training.holding import held
 from mosaic.training.journal import Journal, Pace
 from mosaic.training.optimiser import MasterAdamW
+from mosaic.training.principal import principal_components, set_encoder
 from mosaic.training.recipe import Count, Natural, OptimiserSection, Pixels, Section, Weight, read_as
 from mosaic.training.state import (
     checkpoints,
@@ -34,6 +35,8 @@ from mosaic.training.state import (
 )
 from mosaic.training.stop import Stop
 
+COMPONENT_CROPS = 48  # for each number of subjects, whose principal components an encoder is made of
+
 
 class AutoencoderRecipe(Section):
     """What `recipes/toybox-autoencoder.toml` may say."""
@@ -42,9 +45,13 @@ class AutoencoderRecipe(Section):
     seed: Natural = 0
     start: str = ""  # folder of an autoencoder to go on from; "": a new one
     parts: Literal["all", "decoder"] = "all"  # "decoder": latents, and what was trained on them, stay valid
-    crop: Annotated[Pixels, Field(le=128)] = 64  # S, pixels of the target's 128
+    size: Pixels = 128  # of a scene, pixels
+    crop: Pixels = 64  # S, of these
     subjects: tuple[Count, ...] = (1, 2, 3, 4, 6, 8)  # toys of the scenes, in turn
+    encoder: Literal["trained", "principal"] = "trained"  # "principal": made, the decoder alone is trained
+    channels: Count = 16  # of a latent; FLUX.1 has 16, FLUX.2 32
     widths: tuple[Count, ...] = (32, 48, 64, 96)  # channels at each of the four sizes
+    groups: Count = 16  # of channels that are normalised together
     divergence: Weight = 1e-4  # of the latents from a normal distribution
     divergence_start: Natural = 300  # steps without it, for the decoder to learn to read first …
     divergence_ramp: Count = 700  # … and steps in which it grows
@@ -52,35 +59,62 @@ class AutoencoderRecipe(Section):
     checkpoint: Count = 200
     optimiser: OptimiserSection = OptimiserSection()
 
+    @model_validator(mode="after")
+    def _choices_agree(self) -> "AutoencoderRecipe":
+        if self.encoder == "principal" and self.parts == "all":
+            raise ValueError('an encoder that is "principal" is not trained: set parts = "decoder"')
+        if self.crop > self.size:
+            raise ValueError(f"crop must be at most size, {self.size} pixels, not {self.crop}")
+        return self
 
-def create(widths: Sequence[int]) -> AutoencoderKL:
-    """An untrained autoencoder with FLUX's latent shape; 1.9 M parameters at the default widths."""
+
+def create(recipe: AutoencoderRecipe) -> AutoencoderKL:
+    """An autoencoder whose decoder is untrained; 1.9 M parameters at the default widths."""
     vae = AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=tuple(widths),
+        block_out_channels=recipe.widths,
         layers_per_block=1,
-        latent_channels=16,
-        norm_num_groups=16,
+        latent_channels=recipe.channels,
+        norm_num_groups=recipe.groups,
         use_quant_conv=False,
         use_post_quant_conv=False,
     )
-    with torch.no_grad():  # little noise at first: a latent drowned in noise is never learnt to be read
-        vae.encoder.conv_out.bias[16:] = -5.0
+    if recipe.encoder == "principal":
+        counts = range(len(recipe.subjects))
+        seen = [pictures(recipe, recipe.seed + 1, n, COMPONENT_CROPS) for n in counts]
+        set_encoder(vae, principal_components(torch.cat(seen), recipe.channels))
+        vae.register_to_config(shift_factor=0.0, scaling_factor=1.0)
+    else:
+        with torch.no_grad():  # little noise at first: a latent drowned in noise is never learnt to be read
+            vae.encoder.conv_out.bias[recipe.channels :] = -5.0
     return vae
 
 
-def crops(seed: int, step: int, batch: int, size: int, subjects: Sequence[int]) -> Tensor:
-    """A step's pictures (B, 3, S, S) in [−1, 1]: crops of targets at random places, and whole references."""
-    count = subjects[step % len(subjects)]
-    scenes = next(batches(seed, subjects=count, batch=-(-batch // 4), reference_size=size, start=step))
+def crops(seed: int, step: int, batch: int, size: int, subjects: Sequence[int], scene: int = 128) -> Tensor:
+    """A step's pictures (B, 3, S, S) in [−1, 1]: crops at random places of scenes and of references.
+
+    scene: pixels of a scene; a reference has half as many, or is shown whole where that is less than S.
+    """
+    count, shown = subjects[step % len(subjects)], max(size, scene // 2)
+    scenes = next(
+        batches(seed, subjects=count, batch=-(-batch // 4), size=scene, reference_size=shown, start=step)
+    )
     places = torch.Generator().manual_seed(seed + step)
-    pool = list(scenes.references.flatten(0, 1))[:batch]
-    for target in scenes.target.repeat_interleave(4, 0):
-        y, x = (int(torch.randint(len(target) - size + 1, (), generator=places)) for _ in "yx")
-        pool.append(target[y : y + size, x : x + size])
-    chosen = torch.randperm(len(pool), generator=places)[:batch].tolist()
-    return torch.stack([pool[i] for i in chosen]).permute(0, 3, 1, 2).float() / 127.5 - 1
+    pool = list(scenes.references.flatten(0, 1))[:batch] + list(scenes.target.repeat_interleave(4, 0))
+    chosen = [pool[i] for i in torch.randperm(len(pool), generator=places)[:batch].tolist()]
+    return torch.stack([_cut(x, size, places) for x in chosen]).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def pictures(recipe: AutoencoderRecipe, seed: int, step: int, batch: int) -> Tensor:
+    """As a recipe's `crops`."""
+    return crops(seed, step, batch, recipe.crop, recipe.subjects, recipe.size)
+
+
+def _cut(picture: Tensor, size: int, places: torch.Generator) -> Tensor:
+    """A square of a picture (H, H, 3), anywhere."""
+    y, x = (int(torch.randint(len(picture) - size + 1, (), generator=places)) for _ in "yx")
+    return picture[y : y + size, x : x + size]
 
 
 # Luminance and two colour differences. Without a weight of their own the colours of small toys, on which
@@ -100,10 +134,10 @@ def reconstruction_loss(made: Tensor, real: Tensor) -> Tensor:
     return total
 
 
-def latent_statistics(vae: AutoencoderKL, pictures: Tensor) -> tuple[float, float]:
+def latent_statistics(vae: AutoencoderKL, shown: Tensor) -> tuple[float, float]:
     """(shift, scale) that give the latents of the pictures mean 0 and deviation 1."""
     with torch.no_grad():
-        latents = vae.encode(pictures).latent_dist.mean
+        latents = vae.encode(shown).latent_dist.mean
     return float(latents.mean()), float(1 / latents.std())
 
 
@@ -121,7 +155,7 @@ def train(recipe: AutoencoderRecipe, output: Path, resume: bool = False) -> None
         saved, stop.running = optimiser.steps, True
         with Journal(output, optimiser.steps, section.steps, Pace(samples=section.batch)) as journal:
             while optimiser.steps < section.steps and not stop.signal:
-                real = crops(recipe.seed, optimiser.steps, section.batch, recipe.crop, recipe.subjects)
+                real = pictures(recipe, recipe.seed, optimiser.steps, section.batch)
                 told = step(vae, optimiser, real, recipe)
                 if optimiser.steps % recipe.log == 0:
                     journal.record(optimiser.steps, told)
@@ -140,7 +174,7 @@ def restored(recipe: AutoencoderRecipe, found: Sequence[Path]) -> tuple[Autoenco
     """Weights and optimiser of the last of the checkpoints, or at step 0."""
     torch.manual_seed(recipe.seed)
     start = autoencoder_folder(recipe.start, "start") if recipe.start else None
-    vae = AutoencoderKL.from_pretrained(start) if start else create(recipe.widths)
+    vae = AutoencoderKL.from_pretrained(start) if start else create(recipe)
     vae.float().train().encoder.requires_grad_(recipe.parts == "all")
     trained = {name: weight for name, weight in vae.named_parameters() if weight.requires_grad}
     optimiser = MasterAdamW(trained, recipe.optimiser)
@@ -181,8 +215,7 @@ def save(vae: AutoencoderKL, optimiser: MasterAdamW, recipe: AutoencoderRecipe, 
     save_checkpoint(output / "checkpoints", optimiser.steps, tensors, {"step": optimiser.steps}, keep=2)
     with optimiser.averaged():
         if recipe.parts == "all":
-            pictures = crops(recipe.seed + 1, 1, 128, recipe.crop, recipe.subjects)
-            shift, scale = latent_statistics(vae, pictures)
+            shift, scale = latent_statistics(vae, pictures(recipe, recipe.seed + 1, 1, 128))
             vae.register_to_config(shift_factor=shift, scaling_factor=scale)
         publish_folder(output / "model", str(optimiser.steps), vae.save_pretrained)
 

@@ -23,6 +23,7 @@ from mosaic.training.recipe import CreateSection
 
 CHARACTERS = string.ascii_lowercase + string.digits + string.punctuation
 HEAD = 32  # head width of both text encoders
+LATENT_CHANNELS = 16  # FLUX.1's
 # id 2 is never the end of a prompt: CLIP's pooling treats an end id of 2 as a legacy case
 CLIP_SPECIAL = {"pad_token": "<pad>", "bos_token": "<start>", "unk_token": "<unk>", "eos_token": "<end>"}
 T5_SPECIAL = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
@@ -125,7 +126,7 @@ def new_transformer(create: CreateSection) -> MosaicTransformer:
     if any(axis < 0 or axis % 2 for axis in create.rope_axes):
         raise ValueError(f"model.create.rope_axes must be even numbers, not {list(create.rope_axes)}.")
     transformer = MosaicTransformer(
-        in_channels=64,
+        in_channels=4 * latent_channels(create.vae),
         num_layers=create.double_blocks,
         num_single_layers=create.single_blocks,
         attention_head_dim=create.head_width,
@@ -168,13 +169,21 @@ def random_autoencoder() -> AutoencoderKL:
         block_out_channels=(8,) * kind,
         layers_per_block=1,
         norm_num_groups=4,
-        latent_channels=16,
+        latent_channels=LATENT_CHANNELS,
         use_quant_conv=False,
         use_post_quant_conv=False,
         mid_block_add_attention=False,
         scaling_factor=1.0,
         shift_factor=0.0,
     )
+
+
+def latent_channels(source: str) -> int:
+    """Of the autoencoder that a recipe names, or of a random one."""
+    if not source:
+        return LATENT_CHANNELS
+    told = json.loads((autoencoder_folder(source) / "config.json").read_text(encoding="utf-8"))
+    return int(told["latent_channels"])
 
 
 def autoencoder_folder(source: str, key: str = "model.create.vae") -> Path:

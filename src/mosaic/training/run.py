@@ -187,7 +187,7 @@ def loop(run: Run, stop: Stop) -> None:
     out = run.recipe.output
     with open_journal(run) as journal:
         while not run.done and not stop.agreed(run.world):
-            terms, norms = micro_steps(run, due(out.gradient_norms, run.step))
+            terms, norms = micro_steps(run, drawn(run), due(out.gradient_norms, run.step))
             norm = run.optimiser.step()
             tell_lost(run)
             if due(out.log, run.step) or run.done or norms:
@@ -238,13 +238,34 @@ def open_journal(run: Run) -> Journal | Silence:
     return Journal(run.output, run.step, section.steps, pace, mirror)
 
 
-def micro_steps(run: Run, wants_norms: bool) -> tuple[list[Terms], dict[str, float]]:
+def drawn(run: Run) -> list[Latents]:
+    """A step's micro-batches. Where a process finds no more, all save the steps that are done.
+
+    ValueError then, on every process.
+    """
+    before, error = run.stream.state_dict(), None
+    batches: list[Latents] = []
+    try:
+        batches += [next(run.stream) for _ in range(run.recipe.optimiser.accumulation)]
+    except ValueError as caught:
+        error = caught
+    if not run.world.highest(int(error is not None)):
+        return batches
+    run.stream.load_state_dict(before)
+    if run.saved != run.step:
+        save(run)
+    raise error or ValueError("Another process could not read its samples: its message says why.")
+
+
+def micro_steps(
+    run: Run, batches: Sequence[Latents], wants_norms: bool
+) -> tuple[list[Terms], dict[str, float]]:
     """Forward and backward over one step's micro-batches; gradients are left with the optimiser."""
-    count, done = run.recipe.optimiser.accumulation, []
+    count, done = len(batches), []
     norms: dict[str, float] = {}
     first, trained = run.world.rank * run.recipe.optimiser.batch, run.model.trained
-    for micro in range(count):
-        terms = training_terms(run.model, next(run.stream), run.recipe, run.step, micro, first)
+    for micro, batch in enumerate(batches):
+        terms = training_terms(run.model, batch, run.recipe, run.step, micro, first)
         if wants_norms and not norms and len(terms.weighted) > 1:
             norms = {name: gradient_norm(t, trained, run.world) for name, t in terms.weighted.items()}
         if terms.loss.requires_grad:  # a LoRA has no part in a batch without references

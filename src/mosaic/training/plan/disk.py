@@ -1,6 +1,6 @@
 """What a run writes, by part: bytes.
 
-K references, n trained parameters. Latents are bfloat16, 16 channels at an eighth of the pixels' side.
+K references, n trained parameters. Latents are bfloat16, at an eighth of the pixels' side.
 """
 
 from collections.abc import Mapping
@@ -41,7 +41,9 @@ def disk(model: Model, writing: Writing) -> dict[str, float]:
     weights = BYTES[writing.dtype]
     trained = model.trained(writing.trains)
     return {
-        "latents": sum(count * sample_bytes(k, writing) for k, count in writing.samples.items()),
+        "latents": sum(
+            count * sample_bytes(k, writing, model.backbone.channels) for k, count in writing.samples.items()
+        ),
         "text embeddings": writing.captions * embedding_bytes(model.text, weights),
         "new base": (model.base + model.text_parameters + model.autoencoder) * 4.0 * writing.makes_base,
         # one more while the newest is written
@@ -52,15 +54,15 @@ def disk(model: Model, writing: Writing) -> dict[str, float]:
     }
 
 
-def sample_bytes(subjects: int, writing: Writing) -> float:
-    """Latents, points and captions of one sample."""
-    latents = latent_bytes(subjects, writing.size, writing.reference_size)
+def sample_bytes(subjects: int, writing: Writing, channels: int) -> float:
+    """Latents, points and captions of one sample; channels: of a token."""
+    latents = latent_bytes(subjects, writing.size, writing.reference_size, channels)
     return latents + subjects * writing.points * (4 + 4 + 1) + CAPTIONS
 
 
-def latent_bytes(subjects: int, size: int, reference_size: int) -> int:
-    """Of a target and its references."""
-    return 16 * 2 * ((size // 8) ** 2 + subjects * (reference_size // 8) ** 2)
+def latent_bytes(subjects: int, size: int, reference_size: int, channels: int) -> int:
+    """Of a target and its references; channels: of a token, which holds four latents."""
+    return channels // 4 * 2 * ((size // 8) ** 2 + subjects * (reference_size // 8) ** 2)
 
 
 def checkpoint_bytes(trained: int, writing: Writing) -> float:

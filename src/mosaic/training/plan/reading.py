@@ -144,7 +144,7 @@ def notes_of(recipe: Recipe, model: Model) -> tuple[str, ...]:
         caption = embedding_bytes(model.text, BYTES[recipe.model.dtype])
         found.append(_uncounted("model.text_cache", caption, "caption", drawn))
     if data.keep_latents and data.given:
-        sample = latent_bytes(data.references, data.size, data.reference_size)
+        sample = latent_bytes(data.references, data.size, data.reference_size, model.backbone.channels)
         found.append(_uncounted("data.keep_latents", sample, "sample with all its references", drawn))
     return tuple(found)
 
