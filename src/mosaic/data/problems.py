@@ -32,7 +32,7 @@ class Problems:
             count = f"{len(self.seen)} corrupt sample{'s' * (len(self.seen) > 1)}"
             raise ValueError(
                 f"{count}, data.corrupt allows {self.limit}; the last in {shard}: {problem.rstrip('.')}. "
-                "Mend or remove it, or raise data.corrupt."
+                "Mend it, or raise data.corrupt; taking it out is for runs that have not begun."
             )
 
     def recall(self, shards: Collection[str]) -> None:
