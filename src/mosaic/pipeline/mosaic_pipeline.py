@@ -291,7 +291,8 @@ class MosaicPipeline(DiffusionPipeline):
         if lora.visibility is not Visibility.ISOLATED or lora.reference_pooled != "null":
             raise ValueError(
                 f"This LoRA has {lora.visibility} visibility and the {lora.reference_pooled} pooled vector, "
-                "and references are encoded for isolated and null alone: give mosaic generate the picture."
+                "and references are encoded for isolated and null alone: take a LoRA of that kind "
+                "(--lora isolated with the embedded model), or give mosaic generate the picture."
             )
         return reference_cache(self.transformer, reference, self.weights, self.text_encoder_2.dtype, lora)
 
