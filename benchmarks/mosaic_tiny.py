@@ -31,7 +31,7 @@ from mosaic.training.models import TrainingModel, base_folder, load_model
 from mosaic.training.pictures import decode, sample_latents
 from mosaic.training.recipe import Recipe, recipe_of
 
-STEPS, GUIDANCE, SEED = 12, 2.0, 1
+STEPS, GUIDANCE, SEED = 12, 3.5, 1
 
 
 def shipped(name: str | None, guidance: float = GUIDANCE) -> Recipe:

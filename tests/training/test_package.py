@@ -29,10 +29,14 @@ def run(tmp_path: Path) -> tuple[Path, Path]:
 def test_weights_are_halved_and_facts_filled_in(run: tuple[Path, Path], tmp_path: Path) -> None:
     output = tmp_path / "out"
     (run[0] / "vae" / "config.json").write_text('{"_name_or_path": "/home/somebody", "width": 4}')
-    (run[0] / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
+    trained = {"base": "/home/somebody/start", "visibility": "isolated"}
+    (run[0] / "model_index.json").write_text(
+        json.dumps({"_class_name": "FluxPipeline", "references": trained})
+    )
     size = package(run[0], run[1], output, name="tiny", commit="abc", defaults={"default_size": 128})
     index = json.loads((output / "model_index.json").read_text())
     assert json.loads((output / "vae" / "config.json").read_text()) == {"width": 4}
+    assert index.pop("references") == {"base": "tiny", "visibility": "isolated"}
     assert index == {"_class_name": "FluxPipeline", "default_size": 128}
     with safe_open(output / "vae" / "model.safetensors", "pt") as file:
         assert (

@@ -31,9 +31,10 @@ def package(
 ) -> int:
     """Writes the folder, replacing what was there but its card; returns its bytes. ValueError beyond `LIMIT`.
 
-    A LoRA's metadata gets the shipped base's name in place of the run's own folder, and the commit where it
-    has none. beside: further LoRAs, each by the name that --lora takes. model_index.json gets the `defaults`
-    (default_size, default_steps, default_guidance) the pipeline takes.
+    A LoRA's metadata, and what model_index.json says of references, get the shipped base's name in place of
+    the run's own folder, and a LoRA the commit where it has none. beside: further LoRAs, each by the name that
+    --lora takes. model_index.json gets the `defaults` (default_size, default_steps, default_guidance) the
+    pipeline takes.
     """
     partial = output.with_name(f"{output.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -49,9 +50,11 @@ def package(
         halve(path, partial / f"{stem}.safetensors", {"base": name}, {"commit": commit})
     if (card := output / "README.md").is_file():  # its figures are a person's to renew
         shutil.copyfile(card, partial / "README.md")
-    if defaults:
-        index = partial / "model_index.json"
-        index.write_text(json.dumps(json.loads(index.read_text()) | dict(defaults), indent=2) + "\n")
+    if (index := partial / "model_index.json").is_file():
+        told = json.loads(index.read_text()) | dict(defaults or {})
+        if "references" in told:  # of a base that was itself trained on them
+            told["references"]["base"] = name
+        index.write_text(json.dumps(told, indent=2) + "\n")
     size = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
     if size > LIMIT:
         raise ValueError(
