@@ -277,7 +277,7 @@ def test_options_stay_in_their_folder(tmp_path: Path) -> None:
 
 def test_what_is_known_before_loading(studio: tuple[str, Maker], tmp_path: Path) -> None:
     tiny = Facts.of(StudioOptions(folder=tmp_path))
-    assert (tiny.name, tiny.size, tiny.steps, tiny.guidance) == ("mosaic-tiny", 128, 20, 2.0)
+    assert (tiny.name, tiny.size, tiny.steps, tiny.guidance) == ("mosaic-tiny", 128, 20, 3.5)
     assert "toys, not photographs" in tiny.warning and tiny.sizes[0] == "128 × 128"
     hub = Facts.of(StudioOptions(folder=tmp_path, model="black-forest-labs/FLUX.1-dev"))
     assert (hub.name, hub.size, hub.steps, hub.warning) == ("black-forest-labs/FLUX.1-dev", 512, 28, "")

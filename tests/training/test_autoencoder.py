@@ -62,6 +62,8 @@ def test_latents_have_flux_s_shape() -> None:
 def test_the_recipe_reads_and_names_a_mistake() -> None:
     path = RECIPES / "toybox-autoencoder.toml"
     assert read_as(AutoencoderRecipe, path).optimiser.steps == 3200
+    made = read_as(AutoencoderRecipe, RECIPES / "toybox-principal.toml")
+    assert create(made.model_copy(update={"size": 128})).config.block_out_channels == made.widths
     with pytest.raises(ValueError, match="did you mean divergence"):
         read_as(AutoencoderRecipe, path, ["divergense=1"])
 

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 RECIPES = sorted(
     path for kind in ("flux-dev", "toybox") for path in (ROOT / "recipes").glob(f"{kind}-*.toml")
 )
-OTHERS = {"toybox-autoencoder", "toybox-decoder"}  # recipes of another kind
+OTHERS = {"toybox-autoencoder", "toybox-decoder", "toybox-principal"}  # recipes of another kind
 PAPER = ROOT / "recipes" / "flux-dev-paper.toml"
 SMOKE = ROOT / "recipes" / "toybox-smoke.toml"
 

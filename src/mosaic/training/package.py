@@ -32,9 +32,9 @@ def package(
     """Writes the folder, replacing what was there but its card; returns its bytes. ValueError beyond `LIMIT`.
 
     A LoRA's metadata, and what model_index.json says of references, get the shipped base's name in place of
-    the run's own folder, and a LoRA the commit where it has none. beside: further LoRAs, each by the name that
-    --lora takes. model_index.json gets the `defaults` (default_size, default_steps, default_guidance) the
-    pipeline takes.
+    the run's own folder, and a LoRA the commit where it has none. beside: further LoRAs, each by the name
+    that --lora takes. model_index.json gets the `defaults` (default_size, default_steps, default_guidance)
+    the pipeline takes.
     """
     partial = output.with_name(f"{output.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
