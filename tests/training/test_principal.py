@@ -100,6 +100,7 @@ def test_a_new_model_takes_the_channels_of_its_autoencoder(tmp_path: Path) -> No
         ({"channels": 60, "widths": (16, 48, 64, 96)}, "not \\[16, 48, 64, 96\\]"),
         ({"channels": 200, "widths": (16, 48, 256, 512)}, "1 to 192 principal components, not 200"),
         ({"parts": "all"}, 'set parts = "decoder"'),
+        ({"start": "runs/vae"}, "start names one, runs/vae"),
     ],
 )
 def test_mistakes_say_what_to_change(change: dict[str, object], told: str) -> None:

@@ -63,6 +63,8 @@ class AutoencoderRecipe(Section):
     def _choices_agree(self) -> "AutoencoderRecipe":
         if self.encoder == "principal" and self.parts == "all":
             raise ValueError('an encoder that is "principal" is not trained: set parts = "decoder"')
+        if self.encoder == "principal" and self.start:
+            raise ValueError(f'encoder = "principal" makes a new encoder, and start names one, {self.start}')
         if self.crop > self.size:
             raise ValueError(f"crop must be at most size, {self.size} pixels, not {self.crop}")
         return self
