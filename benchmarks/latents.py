@@ -18,23 +18,20 @@ from mosaic.toybox.instruments.controls import RoundTrip
 from mosaic.toybox.instruments.measure import benchmark
 from mosaic.toybox.render import render
 from mosaic.toybox.scene import Composition
-from mosaic.training.autoencoder import AutoencoderRecipe, pictures
-from mosaic.training.principal import PATCH, patches, principal_components
+from mosaic.training.autoencoder import AutoencoderRecipe, components
+from mosaic.training.principal import PATCH, patches
 
 Trip = Callable[[Tensor], Tensor]  # pictures uint8 (N, H, W, 3), there and back
 
 
 def linear(channels: int, size: int) -> Trip:
     """Through that many principal components of pictures of that size."""
-    recipe = AutoencoderRecipe(size=size, seed=21)
-    seen = torch.cat([pictures(recipe, recipe.seed, n, 48) for n in range(len(recipe.subjects))])
-    made = principal_components(seen, channels)
-    back = torch.linalg.pinv(made.weight)
+    there = components(AutoencoderRecipe(size=size, channels=channels, seed=20)).weight
+    back = torch.linalg.pinv(there)
 
     def trip(shown: Tensor) -> Tensor:
         x = shown.permute(0, 3, 1, 2).float() / 127.5 - 1
-        latents = patches(x) @ made.weight.T + made.bias
-        columns = ((latents - made.bias) @ back.T).unflatten(0, (len(x), -1)).transpose(1, 2)
+        columns = (patches(x) @ there.T @ back.T).unflatten(0, (len(x), -1)).transpose(1, 2)
         y = fold(columns, x.shape[-2:], PATCH, stride=PATCH).clamp(-1, 1)
         return ((y + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1)
 

@@ -23,7 +23,7 @@ from mosaic.training.embedded import autoencoder_folder
 from mosaic.training.holding import held
 from mosaic.training.journal import Journal, Pace
 from mosaic.training.optimiser import MasterAdamW
-from mosaic.training.principal import principal_components, set_encoder
+from mosaic.training.principal import Components, principal_components, set_encoder
 from mosaic.training.recipe import Count, Natural, OptimiserSection, Pixels, Section, Weight, read_as
 from mosaic.training.state import (
     checkpoints,
@@ -83,14 +83,19 @@ def create(recipe: AutoencoderRecipe) -> AutoencoderKL:
         use_post_quant_conv=False,
     )
     if recipe.encoder == "principal":
-        counts = range(len(recipe.subjects))
-        seen = [pictures(recipe, recipe.seed + 1, n, COMPONENT_CROPS) for n in counts]
-        set_encoder(vae, principal_components(torch.cat(seen), recipe.channels))
+        set_encoder(vae, components(recipe))
         vae.register_to_config(shift_factor=0.0, scaling_factor=1.0)
     else:
         with torch.no_grad():  # little noise at first: a latent drowned in noise is never learnt to be read
             vae.encoder.conv_out.bias[recipe.channels :] = -5.0
     return vae
+
+
+def components(recipe: AutoencoderRecipe) -> Components:
+    """The principal components of a recipe's pictures, of each number of subjects as many."""
+    counts = range(len(recipe.subjects))
+    seen = [pictures(recipe, recipe.seed + 1, n, COMPONENT_CROPS) for n in counts]
+    return principal_components(torch.cat(seen), recipe.channels)
 
 
 def crops(seed: int, step: int, batch: int, size: int, subjects: Sequence[int], scene: int = 128) -> Tensor:
